@@ -1,0 +1,95 @@
+//! A configuration, from files to values: [`load`] reads the sources, parses their shape and
+//! compiles it into a [`Config`] in which nothing can be wrong; or reports every error at once.
+
+pub mod compile;
+pub mod diagnostic;
+pub mod file;
+pub mod source;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::connection::Connection;
+use crate::secret::Secret;
+
+/// A whole configuration, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[server]`.
+    pub server: Server,
+    /// `[admin]`; none if switched off.
+    pub admin: Option<Admin>,
+    /// `[log]`.
+    pub log: Log,
+    /// `[connections]`, in the order of their names.
+    pub connections: Vec<Connection>,
+}
+
+/// `[server]`: the listeners that callers use.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// Where to listen.
+    pub listen: Vec<Listen>,
+    /// Worker threads; 0 is one per core.
+    pub threads: usize,
+    /// Which names may stand in `Host`.
+    pub allowed_hosts: AllowedHosts,
+    /// Browser origins that may call, as `scheme://host[:port]` in lower case.
+    pub allowed_origins: Vec<Box<str>>,
+    /// How long requests may still run once the process is asked to end.
+    pub shutdown_grace: Duration,
+}
+
+/// A place to listen at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// `HOST:PORT`; a name is resolved when it is bound.
+    Tcp {
+        /// Name or address; IPv6 without brackets.
+        host: Box<str>,
+        /// The port; 0 lets the system choose.
+        port: u16,
+    },
+    /// `unix:/path`.
+    Unix(PathBuf),
+}
+
+/// Which names may stand in `Host`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AllowedHosts {
+    /// `["*"]`.
+    Any,
+    /// These, in lower case, without port; IPv6 without brackets.
+    Names(Vec<Box<str>>),
+}
+
+/// `[admin]`: the console's listener.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admin {
+    /// Where to listen.
+    pub listen: Listen,
+    /// How browsers reach it.
+    pub public_url: url::Url,
+    /// What a client must present; always there unless `listen` is loopback or a Unix socket.
+    pub token: Option<Secret>,
+}
+
+/// `[log]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The least level that is written.
+    pub level: tracing::level_filters::LevelFilter,
+    /// How a line looks.
+    pub format: LogFormat,
+    /// Whether every request leaves a line.
+    pub access: bool,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}

@@ -1,0 +1,181 @@
+//! What a connection adds to a request: [`Auth`], one variant per `type`, and [`Placement`], where
+//! its values go.
+
+use http::HeaderName;
+
+use crate::secret::Secret;
+
+/// A connection's credential, checked: every text in it can be sent where it belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// `Authorization: Basic …` (RFC 7617).
+    Basic(Basic),
+    /// `Authorization: Bearer …` (RFC 6750).
+    Bearer(Secret),
+    /// Any of fields, parameters, Basic and body fields together.
+    Custom(Box<Custom>),
+    /// Fields by name.
+    Header(Vec<Field>),
+    /// Nothing.
+    None,
+    /// Query parameters by name.
+    Query(Vec<Parameter>),
+}
+
+/// User name and password of `Authorization: Basic`; either may be empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Basic {
+    /// The user-id, without `:`.
+    pub username: Secret,
+    /// The password.
+    pub password: Secret,
+}
+
+/// The parts of `type = "custom"`; each may be empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Custom {
+    /// Fields of the head.
+    pub headers: Vec<Field>,
+    /// Query parameters.
+    pub params: Vec<Parameter>,
+    /// `Authorization: Basic`.
+    pub basic: Option<Basic>,
+    /// Members merged into the request's content.
+    pub body: Option<BodyFields>,
+}
+
+/// Members merged into the caller's content, and its one media type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BodyFields {
+    /// Of `application/x-www-form-urlencoded` content.
+    Form(Vec<Parameter>),
+    /// Of a JSON object.
+    Json(Vec<Parameter>),
+}
+
+/// A field of the head that carries a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Its name.
+    pub name: HeaderName,
+    /// Its name in the letter case of the configuration.
+    pub written: Box<str>,
+    /// Its value: a valid field value.
+    pub value: Secret,
+}
+
+/// A named value of the query or of the content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// Its name, decoded.
+    pub name: Box<str>,
+    /// Its value, decoded.
+    pub value: Secret,
+}
+
+impl Auth {
+    /// The name that `type` has in the configuration.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Basic(_) => "basic",
+            Self::Bearer(_) => "bearer",
+            Self::Custom(_) => "custom",
+            Self::Header(_) => "header",
+            Self::None => "none",
+            Self::Query(_) => "query",
+        }
+    }
+
+    /// Every place that this credential fills, so that the caller's own value is taken out first.
+    pub fn placement(&self) -> Placement {
+        let mut placement = Placement::default();
+        match self {
+            Self::Basic(_) | Self::Bearer(_) => placement.authorization(),
+            Self::Custom(custom) => {
+                placement.fields(&custom.headers);
+                placement.params(&custom.params);
+                if custom.basic.is_some() {
+                    placement.authorization();
+                }
+            }
+            Self::Header(headers) => placement.fields(headers),
+            Self::None => {}
+            Self::Query(params) => placement.params(params),
+        }
+        placement
+    }
+
+    /// Every secret with the key that holds it, in the order of the configuration reference.
+    pub fn secrets(&self) -> Vec<(String, &Secret)> {
+        match self {
+            Self::Basic(basic) => basic.secrets("").into(),
+            Self::Bearer(token) => vec![("token".to_owned(), token)],
+            Self::Custom(custom) => custom.secrets(),
+            Self::Header(headers) => field_secrets(headers),
+            Self::None => Vec::new(),
+            Self::Query(params) => parameter_secrets("params", params),
+        }
+    }
+}
+
+impl Basic {
+    fn secrets(&self, under: &str) -> [(String, &Secret); 2] {
+        [
+            (format!("{under}username"), &self.username),
+            (format!("{under}password"), &self.password),
+        ]
+    }
+}
+
+impl Custom {
+    fn secrets(&self) -> Vec<(String, &Secret)> {
+        let mut all = field_secrets(&self.headers);
+        all.extend(parameter_secrets("params", &self.params));
+        all.extend(self.basic.iter().flat_map(|basic| basic.secrets("basic.")));
+        match &self.body {
+            Some(BodyFields::Form(fields)) => all.extend(parameter_secrets("form", fields)),
+            Some(BodyFields::Json(fields)) => all.extend(parameter_secrets("json", fields)),
+            None => {}
+        }
+        all
+    }
+}
+
+fn field_secrets(fields: &[Field]) -> Vec<(String, &Secret)> {
+    fields
+        .iter()
+        .map(|field| (format!("headers.{}", field.written), &field.value))
+        .collect()
+}
+
+fn parameter_secrets<'a>(under: &str, params: &'a [Parameter]) -> Vec<(String, &'a Secret)> {
+    params
+        .iter()
+        .map(|param| (format!("{under}.{}", param.name), &param.value))
+        .collect()
+}
+
+/// The one list of places that a credential fills: stripping and injecting both read it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// Field names.
+    pub headers: Vec<HeaderName>,
+    /// Query parameter names, decoded.
+    pub params: Vec<Box<str>>,
+}
+
+impl Placement {
+    fn authorization(&mut self) {
+        self.headers.push(http::header::AUTHORIZATION);
+    }
+
+    fn fields(&mut self, fields: &[Field]) {
+        self.headers
+            .extend(fields.iter().map(|field| field.name.clone()));
+    }
+
+    fn params(&mut self, params: &[Parameter]) {
+        self.params
+            .extend(params.iter().map(|param| param.name.clone()));
+    }
+}

@@ -1,0 +1,138 @@
+//! A connection: a named upstream API with its base URL, credential, rules and limits.
+//!
+//! Values that cannot be wrong: nothing here is optional that is needed, no text is left unparsed.
+//! The configuration compiles to these; everything above works on them.
+
+pub mod allow;
+pub mod auth;
+pub mod url;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+use rustls_pki_types::{CertificateDer, ServerName};
+
+use self::allow::Allow;
+use self::auth::Auth;
+use self::url::{BaseUrl, Prefix};
+
+/// One connection, as compiled from the configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Connection {
+    /// The name, as in `[connections.NAME]`.
+    pub name: Arc<str>,
+    /// The local route.
+    pub prefix: Prefix,
+    /// Host names that route here too, lower case, without port.
+    pub hosts: Vec<Box<str>>,
+    /// Where requests go.
+    pub base_url: BaseUrl,
+    /// What they carry.
+    pub auth: Auth,
+    /// The protocol spoken to the upstream.
+    pub http: HttpVersion,
+    /// Whether cookies pass.
+    pub cookies: Cookies,
+    /// New attempts after a first one that failed.
+    pub retries: u32,
+    /// Which requests are let through.
+    pub allow: Allow,
+    /// What is taken out beyond the fixed list.
+    pub strip: Strip,
+    /// How long to wait for what.
+    pub timeouts: Timeouts,
+    /// How much to take.
+    pub limits: Limits,
+    /// How to trust the upstream.
+    pub tls: Tls,
+    /// Whether field names keep their letter case on the way up.
+    pub header_case: HeaderCase,
+}
+
+/// The protocol spoken to the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HttpVersion {
+    /// Whatever is agreed on by ALPN; HTTP/1.1 in cleartext.
+    Auto,
+    /// HTTP/1.1 only.
+    Http11,
+}
+
+/// What happens to the caller's `Cookie` and the upstream's `Set-Cookie`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cookies {
+    /// Both pass.
+    Pass,
+    /// Both are removed.
+    Strip,
+}
+
+/// What happens to the letter case of field names on the way to an HTTP/1.1 upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HeaderCase {
+    /// Lower case, which every correct server takes.
+    Lower,
+    /// As caller and configuration wrote them.
+    Preserve,
+}
+
+/// What is stripped on top of the fixed list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Strip {
+    /// Field names.
+    pub headers: Vec<HeaderName>,
+    /// Query parameter names, decoded.
+    pub query: Vec<Box<str>>,
+}
+
+/// How long to wait for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For name resolution, TCP and TLS together.
+    pub connect: Duration,
+    /// Between two reads, from the upstream or of the caller's content.
+    pub read: Duration,
+    /// Between two writes to the upstream.
+    pub write: Duration,
+    /// For a pooled connection without a request.
+    pub idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            read: Duration::from_secs(60),
+            write: Duration::from_secs(60),
+            idle: Duration::from_secs(60),
+        }
+    }
+}
+
+/// How much to take, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Of one request's content.
+    pub request_body: u64,
+    /// Of content that is held in memory to be merged, hashed or replayed.
+    pub signed_body: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_body: 1 << 30,
+            signed_body: 16 << 20,
+        }
+    }
+}
+
+/// How the upstream's certificate is verified.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// Trusted instead of the system's roots.
+    pub ca_certificate: Option<Arc<[CertificateDer<'static>]>>,
+    /// SNI and verified name, if not the base URL's host.
+    pub server_name: Option<ServerName<'static>>,
+}
