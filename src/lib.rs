@@ -1,6 +1,9 @@
 //! keybearer: apps call localhost in plain HTTP, keybearer adds the keys.
 
+pub mod auth;
 pub mod config;
 pub mod connection;
+pub mod metrics;
 pub mod problem;
+pub mod request;
 pub mod secret;

@@ -1,0 +1,292 @@
+//! The metric families, and one connection's children, resolved before they are counted on.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use prometheus::core::Collector;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+/// Upper bounds of the duration histograms, in seconds.
+const BUCKETS: [f64; 14] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
+
+/// Every family that `/metrics` shows.
+#[derive(Clone, Debug)]
+pub struct Metrics(Arc<Families>);
+
+#[derive(Debug)]
+struct Families {
+    registry: Registry,
+    requests: IntCounterVec,
+    request_duration: HistogramVec,
+    upstream_duration: HistogramVec,
+    reloads: IntCounterVec,
+    last_reload_success: IntGauge,
+    generation: IntGauge,
+}
+
+impl Metrics {
+    /// Makes and registers the families.
+    ///
+    /// # Errors
+    /// A family is named or labelled against Prometheus' rules, which a test excludes.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let families = Families {
+            requests: register(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new("keybearer_requests_total", "Requests answered"),
+                    &["connection", "method", "status"],
+                )?,
+            )?,
+            request_duration: register(
+                &registry,
+                HistogramVec::new(
+                    histogram(
+                        "keybearer_request_duration_seconds",
+                        "From a request's head to the end of its answer",
+                    ),
+                    &["connection"],
+                )?,
+            )?,
+            upstream_duration: register(
+                &registry,
+                HistogramVec::new(
+                    histogram(
+                        "keybearer_upstream_duration_seconds",
+                        "From sending a request upstream to the head of the answer",
+                    ),
+                    &["connection"],
+                )?,
+            )?,
+            reloads: register(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new("keybearer_config_reloads_total", "Configuration reloads"),
+                    &["result"],
+                )?,
+            )?,
+            last_reload_success: register(
+                &registry,
+                IntGauge::new(
+                    "keybearer_config_last_reload_success",
+                    "Whether the last load of the configuration succeeded",
+                )?,
+            )?,
+            generation: register(
+                &registry,
+                IntGauge::new(
+                    "keybearer_config_generation",
+                    "How many configurations were published",
+                )?,
+            )?,
+            registry,
+        };
+        let build = IntGaugeVec::new(
+            Opts::new("keybearer_build_info", "This build"),
+            &["version"],
+        )?;
+        register(&families.registry, build)?
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+        for result in ["success", "failure"] {
+            families.reloads.with_label_values(&[result]);
+        }
+        Ok(Self(Arc::new(families)))
+    }
+
+    /// The children of one connection; made when they are first counted on.
+    pub fn connection(&self, name: &Arc<str>) -> ConnectionMetrics {
+        ConnectionMetrics {
+            families: Arc::clone(&self.0),
+            name: Arc::clone(name),
+            requests: Default::default(),
+            durations: OnceLock::new(),
+        }
+    }
+
+    /// Counts a reload, and the generation it published.
+    pub fn reloaded(&self, generation: Option<u64>) {
+        let result = if generation.is_some() {
+            "success"
+        } else {
+            "failure"
+        };
+        self.0.reloads.with_label_values(&[result]).inc();
+        self.loaded(generation);
+    }
+
+    /// Notes what is in force, without counting a reload.
+    pub fn loaded(&self, generation: Option<u64>) {
+        self.0.last_reload_success.set(generation.is_some().into());
+        if let Some(generation) = generation {
+            self.0
+                .generation
+                .set(generation.try_into().unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Everything in the Prometheus text format.
+    ///
+    /// # Errors
+    /// A family without a name or metrics, which the registry does not take.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.0.registry.gather())
+    }
+}
+
+fn register<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    family: C,
+) -> Result<C, prometheus::Error> {
+    registry.register(Box::new(family.clone()))?;
+    Ok(family)
+}
+
+fn histogram(name: &str, help: &str) -> HistogramOpts {
+    HistogramOpts::new(name, help).buckets(BUCKETS.to_vec())
+}
+
+/// One connection's children of the families; no lock once a child is there.
+#[derive(Debug)]
+pub struct ConnectionMetrics {
+    families: Arc<Families>,
+    name: Arc<str>,
+    requests: [OnceLock<Box<StatusCounters>>; METHODS.len() + 1],
+    durations: OnceLock<(Histogram, Histogram)>,
+}
+
+/// Methods that have a label of their own; all others share one, or callers could make labels.
+const METHODS: [Method; 7] = [
+    Method::GET,
+    Method::POST,
+    Method::PUT,
+    Method::DELETE,
+    Method::HEAD,
+    Method::PATCH,
+    Method::OPTIONS,
+];
+
+/// A counter per status code from 100 to 599.
+type StatusCounters = [OnceLock<IntCounter>; 500];
+
+impl ConnectionMetrics {
+    /// Counts an answered request.
+    pub fn answered(
+        &self,
+        method: &Method,
+        status: StatusCode,
+        whole: Duration,
+        upstream: Option<Duration>,
+    ) {
+        self.counter(method, status).inc();
+        let (requests, upstreams) = self.durations.get_or_init(|| {
+            let labels = &[&*self.name];
+            let requests = self.families.request_duration.with_label_values(labels);
+            (
+                requests,
+                self.families.upstream_duration.with_label_values(labels),
+            )
+        });
+        requests.observe(whole.as_secs_f64());
+        if let Some(upstream) = upstream {
+            upstreams.observe(upstream.as_secs_f64());
+        }
+    }
+
+    fn counter(&self, method: &Method, status: StatusCode) -> &IntCounter {
+        let row = METHODS
+            .iter()
+            .position(|known| known == method)
+            .unwrap_or(METHODS.len());
+        let counters =
+            self.requests[row].get_or_init(|| Box::new([const { OnceLock::new() }; 500]));
+        let column = usize::from(status.as_u16().clamp(100, 599) - 100);
+        counters[column].get_or_init(|| {
+            let method = METHODS.get(row).map_or("OTHER", Method::as_str);
+            self.families
+                .requests
+                .with_label_values(&[&*self.name, method, status.as_str()])
+        })
+    }
+
+    /// Forgets the connection: for one that is no longer configured.
+    pub fn forget(&self) {
+        let labels = &[&*self.name];
+        // What was never counted on has nothing to remove.
+        let _ = self.families.request_duration.remove_label_values(labels);
+        let _ = self.families.upstream_duration.remove_label_values(labels);
+        for (row, counters) in self.requests.iter().enumerate() {
+            let method = METHODS.get(row).map_or("OTHER", Method::as_str);
+            let counted = counters
+                .get()
+                .into_iter()
+                .flat_map(|counters| counters.iter().enumerate());
+            for (column, _) in counted.filter(|(_, counter)| counter.get().is_some()) {
+                let status = (column + 100).to_string();
+                let _ =
+                    self.families
+                        .requests
+                        .remove_label_values(&[&*self.name, method, &*status]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_counts_by_method_and_status_and_can_be_forgotten() {
+        let metrics = Metrics::new().unwrap();
+        let jira = metrics.connection(&"jira".into());
+        jira.answered(
+            &Method::GET,
+            StatusCode::OK,
+            Duration::from_millis(3),
+            Some(Duration::from_millis(2)),
+        );
+        jira.answered(
+            &Method::from_bytes(b"BREW").unwrap(),
+            StatusCode::IM_A_TEAPOT,
+            Duration::ZERO,
+            None,
+        );
+        let text = metrics.render().unwrap();
+        for line in [
+            r#"keybearer_requests_total{connection="jira",method="GET",status="200"} 1"#,
+            r#"keybearer_requests_total{connection="jira",method="OTHER",status="418"} 1"#,
+            r#"keybearer_request_duration_seconds_count{connection="jira"} 2"#,
+            r#"keybearer_upstream_duration_seconds_count{connection="jira"} 1"#,
+            "keybearer_build_info{version=",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        jira.forget();
+        assert!(!metrics.render().unwrap().contains("jira"));
+    }
+
+    #[test]
+    fn a_failed_reload_is_seen_and_keeps_the_generation() {
+        let metrics = Metrics::new().unwrap();
+        metrics.loaded(Some(1));
+        metrics.reloaded(Some(2));
+        metrics.reloaded(None);
+        let text = metrics.render().unwrap();
+        for line in [
+            "keybearer_config_last_reload_success 0",
+            "keybearer_config_generation 2",
+            r#"keybearer_config_reloads_total{result="success"} 1"#,
+            r#"keybearer_config_reloads_total{result="failure"} 1"#,
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Step 5: the caller's credentials, fields of the connection it came on, and every place that the
+//! connection itself fills, are taken out.
+
+use std::borrow::Cow;
+
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::names::NameSet;
+use super::query;
+use crate::connection::{Connection, Cookies};
+
+/// Fields that carry a caller's credential, or claim to tell who the caller is.
+const CREDENTIALS: [&str; 10] = [
+    "authorization",
+    "proxy-authorization",
+    "dpop",
+    "x-api-key",
+    "api-key",
+    "x-amz-date",
+    "x-amz-security-token",
+    "x-amz-content-sha256",
+    "forwarded",
+    "x-forwarded",
+];
+
+/// Fields with which some servers let a request name another path: a way out of the base URL.
+const PATH_OVERRIDES: [&str; 2] = ["x-original-url", "x-rewrite-url"];
+
+/// Hop-by-hop fields (RFC 9110 section 7.6.1, RFC 2616 section 13.5.1), and `Expect`, which is
+/// answered here.
+pub(super) const HOP_BY_HOP: [&str; 8] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+const EXPECT: &str = "expect";
+
+/// Every `X-Forwarded-*` goes, whichever they are.
+const FORWARDED_PREFIX: &[u8] = b"x-forwarded-";
+
+/// Query parameters that carry a credential: RFC 6750 section 2.3, and presigned SigV4 requests.
+const CREDENTIAL_PARAMETERS: [&str; 9] = [
+    "access_token",
+    "x-amz-algorithm",
+    "x-amz-content-sha256",
+    "x-amz-credential",
+    "x-amz-date",
+    "x-amz-expires",
+    "x-amz-security-token",
+    "x-amz-signature",
+    "x-amz-signedheaders",
+];
+
+/// What is taken out of a connection's requests: prepared at load.
+#[derive(Clone, Debug)]
+pub struct Strip {
+    fields: NameSet,
+    parameters: NameSet,
+}
+
+impl Strip {
+    /// The fixed lists, what the connection asks for, and what its credential fills.
+    pub fn new(connection: &Connection) -> Self {
+        let placement = connection.auth.placement();
+        let mut fields: NameSet = CREDENTIALS
+            .into_iter()
+            .chain(PATH_OVERRIDES)
+            .chain(HOP_BY_HOP)
+            .chain([EXPECT])
+            .collect();
+        if connection.cookies == Cookies::Strip {
+            fields.insert("cookie");
+        }
+        let own = connection.strip.headers.iter().chain(&placement.headers);
+        own.for_each(|name| fields.insert(name.as_str()));
+        let mut parameters: NameSet = CREDENTIAL_PARAMETERS.into_iter().collect();
+        let own = connection.strip.query.iter().chain(&placement.params);
+        own.for_each(|name| parameters.insert(name));
+        Self { fields, parameters }
+    }
+
+    /// Takes the fields out of a request's head.
+    pub fn head(&self, headers: &mut HeaderMap) {
+        remove_nominated(headers);
+        remove_where(headers, |name| {
+            self.fields.contains(name) || is_forwarded(name)
+        });
+    }
+
+    /// The query without the parameters.
+    pub fn query<'q>(&self, query: &'q str) -> Cow<'q, str> {
+        query::remove(query, &self.parameters)
+    }
+}
+
+fn is_forwarded(name: &[u8]) -> bool {
+    name.len() > FORWARDED_PREFIX.len()
+        && name[0] == b'x'
+        && name
+            .iter()
+            .zip(FORWARDED_PREFIX)
+            .all(|(&b, &known)| b == known || b == b'_' && known == b'-')
+}
+
+/// Removes the fields that `Connection` names (RFC 9110 section 7.6.1).
+///
+/// Never those that frame or route the message: nobody may take them away by naming them.
+pub(super) fn remove_nominated(headers: &mut HeaderMap) {
+    if !headers.get_all(CONNECTION).iter().any(names_a_field) {
+        return;
+    }
+    let nominated: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(tokens)
+        .filter_map(|token| HeaderName::from_bytes(token).ok())
+        .filter(|name| {
+            ![HOST, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE, CONNECTION].contains(name)
+        })
+        .collect();
+    for name in nominated {
+        headers.remove(name);
+    }
+}
+
+/// Whether a `Connection` value is more than the `close` and `keep-alive` of nearly every request.
+fn names_a_field(value: &HeaderValue) -> bool {
+    let value = value.as_bytes();
+    !value.eq_ignore_ascii_case(b"close") && !value.eq_ignore_ascii_case(b"keep-alive")
+}
+
+/// The comma-separated tokens of a field value.
+pub(super) fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value
+        .as_bytes()
+        .split(|&b| b == b',')
+        .map(<[u8]>::trim_ascii)
+}
+
+/// Removes every field that `unwanted` says, looking at each name once.
+pub(super) fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&[u8]) -> bool) {
+    const BATCH: usize = 8;
+    loop {
+        let mut found: [Option<HeaderName>; BATCH] = [const { None }; BATCH];
+        let mut count = 0;
+        for name in headers.keys() {
+            if unwanted(name.as_str().as_bytes()) {
+                found[count] = Some(name.clone());
+                count += 1;
+                if count == BATCH {
+                    break;
+                }
+            }
+        }
+        for name in found.iter().flatten() {
+            headers.remove(name);
+        }
+        if count < BATCH {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strip() -> Strip {
+        let placement = ["x-injected"].into_iter();
+        let mut fields: NameSet = CREDENTIALS
+            .into_iter()
+            .chain(PATH_OVERRIDES)
+            .chain(HOP_BY_HOP)
+            .chain([EXPECT])
+            .collect();
+        placement.for_each(|name| fields.insert(name));
+        Strip {
+            fields,
+            parameters: CREDENTIAL_PARAMETERS.into_iter().collect(),
+        }
+    }
+
+    fn stripped(fields: &[(&str, &str)]) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
+        }
+        strip().head(&mut headers);
+        let mut left: Vec<_> = headers
+            .keys()
+            .map(|name| name.as_str().to_owned())
+            .collect();
+        left.sort();
+        left
+    }
+
+    #[test]
+    fn credentials_go_in_every_spelling_and_number() {
+        let left = stripped(&[
+            ("authorization", "a"),
+            ("authorization", "b"),
+            ("proxy_authorization", "x"),
+            ("x_api_key", "x"),
+            ("api-key", "x"),
+            ("x-injected", "x"),
+            ("x_injected", "x"),
+            ("x-forwarded-for", "x"),
+            ("x_forwarded_whatever", "x"),
+            ("forwarded", "x"),
+            ("x-original-url", "/admin"),
+            ("expect", "100-continue"),
+            ("te", "trailers"),
+            ("x-amz-date", "x"),
+            ("accept", "*/*"),
+            ("x-amz-acl", "private"),
+            ("x-forwardedness", "x"),
+        ]);
+        assert_eq!(left, ["accept", "x-amz-acl", "x-forwardedness"]);
+    }
+
+    #[test]
+    fn nominated_fields_go_but_none_that_frames_the_message() {
+        let left = stripped(&[
+            ("connection", "close, X-Private ,host, content-length"),
+            ("x-private", "x"),
+            ("host", "h"),
+            ("content-length", "3"),
+            ("x-other", "x"),
+        ]);
+        assert_eq!(left, ["content-length", "host", "x-other"]);
+    }
+
+    #[test]
+    fn an_ordinary_head_loses_nothing_else() {
+        let ordinary = [
+            "accept",
+            "accept-language",
+            "content-type",
+            "host",
+            "user-agent",
+            "x-request-id",
+        ];
+        let mut fields: Vec<_> = ordinary.iter().map(|name| (*name, "x")).collect();
+        fields.push(("connection", "keep-alive"));
+        assert_eq!(stripped(&fields), ordinary);
+    }
+
+    #[test]
+    fn presigned_parameters_go() {
+        let strip = strip();
+        let query =
+            "list-type=2&X-Amz-Signature=x&x-amz-credential=y&X%2DAmz%2DDate=z&prefix=a%2Fb";
+        assert_eq!(strip.query(query), "list-type=2&prefix=a%2Fb");
+    }
+}
