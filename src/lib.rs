@@ -7,3 +7,4 @@ pub mod metrics;
 pub mod problem;
 pub mod request;
 pub mod secret;
+pub mod upstream;

@@ -132,7 +132,9 @@ impl Merge {
     fn into_form(&self, content: &[u8]) -> Bytes {
         // A form is ASCII; what is not passes encoded, as a browser would have sent it.
         let text = percent_encode(content, percent_encoding::CONTROLS).to_string();
-        let mut merged = query::remove(&text, &self.names).into_owned().into_bytes();
+        let mut merged = query::remove(&text, |name| self.names.contains(name))
+            .into_owned()
+            .into_bytes();
         if !merged.is_empty() {
             merged.push(b'&');
         }

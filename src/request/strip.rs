@@ -2,6 +2,7 @@
 //! connection itself fills, are taken out.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -59,45 +60,78 @@ const CREDENTIAL_PARAMETERS: [&str; 9] = [
 ];
 
 /// What is taken out of a connection's requests: prepared at load.
+///
+/// The fixed lists are shared; a connection keeps only what it adds to them.
 #[derive(Clone, Debug)]
 pub struct Strip {
-    fields: NameSet,
-    parameters: NameSet,
+    fields: &'static NameSet,
+    own_fields: Option<Box<NameSet>>,
+    own_parameters: Option<Box<NameSet>>,
+}
+
+static FIELDS: LazyLock<NameSet> = LazyLock::new(|| fixed_fields().collect());
+static FIELDS_AND_COOKIES: LazyLock<NameSet> =
+    LazyLock::new(|| fixed_fields().chain(["cookie"]).collect());
+static PARAMETERS: LazyLock<NameSet> =
+    LazyLock::new(|| CREDENTIAL_PARAMETERS.into_iter().collect());
+
+fn fixed_fields() -> impl Iterator<Item = &'static str> {
+    CREDENTIALS
+        .into_iter()
+        .chain(PATH_OVERRIDES)
+        .chain(HOP_BY_HOP)
+        .chain([EXPECT])
 }
 
 impl Strip {
     /// The fixed lists, what the connection asks for, and what its credential fills.
     pub fn new(connection: &Connection) -> Self {
+        let fields: &'static NameSet = match connection.cookies {
+            Cookies::Pass => &FIELDS,
+            Cookies::Strip => &FIELDS_AND_COOKIES,
+        };
         let placement = connection.auth.placement();
-        let mut fields: NameSet = CREDENTIALS
-            .into_iter()
-            .chain(PATH_OVERRIDES)
-            .chain(HOP_BY_HOP)
-            .chain([EXPECT])
-            .collect();
-        if connection.cookies == Cookies::Strip {
-            fields.insert("cookie");
+        let own_fields = connection.strip.headers.iter().chain(&placement.headers);
+        let own_parameters = connection.strip.query.iter().chain(&placement.params);
+        Self {
+            fields,
+            own_fields: beyond(fields, own_fields.map(HeaderName::as_str)),
+            own_parameters: beyond(&PARAMETERS, own_parameters.map(|name| &**name)),
         }
-        let own = connection.strip.headers.iter().chain(&placement.headers);
-        own.for_each(|name| fields.insert(name.as_str()));
-        let mut parameters: NameSet = CREDENTIAL_PARAMETERS.into_iter().collect();
-        let own = connection.strip.query.iter().chain(&placement.params);
-        own.for_each(|name| parameters.insert(name));
-        Self { fields, parameters }
     }
 
     /// Takes the fields out of a request's head.
     pub fn head(&self, headers: &mut HeaderMap) {
         remove_nominated(headers);
         remove_where(headers, |name| {
-            self.fields.contains(name) || is_forwarded(name)
+            self.fields.contains(name)
+                || self
+                    .own_fields
+                    .as_ref()
+                    .is_some_and(|own| own.contains(name))
+                || is_forwarded(name)
         });
     }
 
     /// The query without the parameters.
     pub fn query<'q>(&self, query: &'q str) -> Cow<'q, str> {
-        query::remove(query, &self.parameters)
+        query::remove(query, |name| {
+            PARAMETERS.contains(name)
+                || self
+                    .own_parameters
+                    .as_ref()
+                    .is_some_and(|own| own.contains(name))
+        })
     }
+}
+
+/// The names that `fixed` has not.
+fn beyond<'a>(fixed: &NameSet, names: impl Iterator<Item = &'a str>) -> Option<Box<NameSet>> {
+    let mut own = names
+        .filter(|name| !fixed.contains(name.as_bytes()))
+        .peekable();
+    own.peek()?;
+    Some(Box::new(own.collect()))
 }
 
 fn is_forwarded(name: &[u8]) -> bool {
@@ -173,17 +207,11 @@ mod tests {
     use super::*;
 
     fn strip() -> Strip {
-        let placement = ["x-injected"].into_iter();
-        let mut fields: NameSet = CREDENTIALS
-            .into_iter()
-            .chain(PATH_OVERRIDES)
-            .chain(HOP_BY_HOP)
-            .chain([EXPECT])
-            .collect();
-        placement.for_each(|name| fields.insert(name));
+        let own = ["x-injected", "authorization"].into_iter();
         Strip {
-            fields,
-            parameters: CREDENTIAL_PARAMETERS.into_iter().collect(),
+            fields: &FIELDS_AND_COOKIES,
+            own_fields: beyond(&FIELDS, own),
+            own_parameters: None,
         }
     }
 

@@ -1,0 +1,102 @@
+//! What went wrong with an upstream, as hyper tells it, in words for the caller.
+
+use std::error::Error;
+use std::io;
+
+use super::content::ContentFault;
+use crate::problem::{Kind, Problem};
+
+/// An attempt that brought no answer.
+#[derive(Debug)]
+pub struct Failure {
+    /// What the caller is told if there is no other attempt.
+    pub problem: Problem,
+    /// Whether there may be one.
+    pub retry: Retry,
+}
+
+/// Whether a failed attempt may be made again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// Nothing reached the upstream.
+    Always,
+    /// The upstream may have acted on it: only where acting twice is acting once.
+    Idempotent,
+    /// Another attempt would fail alike.
+    Never,
+}
+
+impl Failure {
+    /// Nothing reached the upstream.
+    pub fn unsent(problem: Problem) -> Self {
+        Self {
+            problem,
+            retry: Retry::Always,
+        }
+    }
+
+    /// Tells hyper's errors apart.
+    pub fn from_hyper(error: &hyper::Error) -> Self {
+        if let Some(fault) = find::<ContentFault>(error) {
+            return Self {
+                problem: content_problem(fault),
+                retry: Retry::Never,
+            };
+        }
+        if error.is_parse_too_large() {
+            let text = "the head of the upstream's answer is larger than keybearer reads";
+            return Self::never(Kind::ResponseHeadTooLarge, text);
+        }
+        if error.is_parse() {
+            let text = format!(
+                "the upstream's answer is not HTTP/1.1 ({}); check scheme and port of base_url",
+                chain(error)
+            );
+            return Self::never(Kind::ProtocolError, &text);
+        }
+        let text = match find::<io::Error>(error) {
+            Some(io) => format!("the upstream broke the connection before it answered ({io})"),
+            None => "the upstream closed the connection before it answered".to_owned(),
+        };
+        Self {
+            problem: Problem::new(Kind::ConnectionTerminated, text),
+            retry: Retry::Idempotent,
+        }
+    }
+
+    fn never(kind: Kind, text: &str) -> Self {
+        Self {
+            problem: Problem::new(kind, text),
+            retry: Retry::Never,
+        }
+    }
+}
+
+/// The answer to content that could not be sent whole.
+pub fn content_problem(fault: &ContentFault) -> Problem {
+    match fault {
+        ContentFault::Caller(_) => Problem::new(
+            Kind::MalformedRequest,
+            "the request's content broke off or is not framed as HTTP asks",
+        )
+        .closing(),
+        ContentFault::TooLarge(limit) => {
+            let text = format!(
+                "the content is longer than {limit} bytes; raise limits.request_body if it may be"
+            );
+            Problem::new(Kind::ContentTooLarge, text).closing()
+        }
+    }
+}
+
+fn find<'e, T: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e T> {
+    std::iter::successors(Some(error), |&error| error.source())
+        .find_map(|error| error.downcast_ref())
+}
+
+/// An error and its causes, joined with `: `.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let texts =
+        std::iter::successors(Some(error), |&error| error.source()).map(ToString::to_string);
+    texts.collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,167 @@
+//! One HTTP/1.1 connection to an upstream: [`Link`].
+//!
+//! hyper splits a connection into a handle that sends and a future that drives. Here both live in
+//! one value, and whoever waits for the answer drives the connection itself: no task per upstream
+//! connection, back-pressure by not polling, cancellation by dropping.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+
+use super::content::{Content, Flow, Stage};
+use super::deadline::Deadline;
+use super::fault::{Failure, Retry};
+use super::stream::UpstreamStream;
+use crate::connection::Timeouts;
+use crate::problem::{Kind, Problem};
+
+/// Larger heads of answers are refused, in bytes.
+const MAX_HEAD: usize = 256 << 10;
+
+/// An HTTP/1.1 connection to an upstream, driven by whoever holds it.
+#[derive(Debug)]
+pub(super) struct Link {
+    sender: SendRequest<Content>,
+    driver: http1::Connection<TokioIo<UpstreamStream>, Content>,
+    finished: bool,
+    deadline: Deadline,
+    head_expected: Option<Arc<AtomicBool>>,
+}
+
+impl Link {
+    /// Speaks HTTP/1.1 on a stream.
+    ///
+    /// # Errors
+    /// hyper does not take the stream.
+    pub(super) async fn new(
+        stream: UpstreamStream,
+        head_expected: Option<Arc<AtomicBool>>,
+        timeouts: &Timeouts,
+    ) -> Result<Self, hyper::Error> {
+        let builder = builder(head_expected.is_some());
+        let (sender, driver) = builder.handshake(TokioIo::new(stream)).await?;
+        Ok(Self {
+            sender,
+            driver,
+            finished: false,
+            deadline: Deadline::new(timeouts.read),
+            head_expected,
+        })
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    ///
+    /// # Errors
+    /// Why there is no answer; the request itself where nothing of it was sent.
+    pub(super) async fn send(
+        &mut self,
+        request: Request<Content>,
+        timeouts: &Timeouts,
+    ) -> Result<Response<Incoming>, (Failure, Option<Request<Content>>)> {
+        if let Some(expected) = &self.head_expected {
+            expected.store(true, Ordering::Relaxed);
+        }
+        let flow = request.body().flow();
+        let mut observed = None;
+        let mut answer = pin!(self.sender.try_send_request(request));
+        poll_fn(|cx| {
+            // What hyper holds when the connection ends is still told by `answer`.
+            if !self.finished {
+                self.finished = Pin::new(&mut self.driver).poll(cx).is_ready();
+            }
+            if let Poll::Ready(answered) = answer.as_mut().poll(cx) {
+                return Poll::Ready(answered.map_err(|mut error| {
+                    let request = error.take_message();
+                    let mut failure = Failure::from_hyper(error.error());
+                    if request.is_some() {
+                        failure.retry = Retry::Always;
+                    }
+                    (failure, request)
+                }));
+            }
+            let now = flow.as_deref().map_or((Stage::Ended, 0), Flow::observe);
+            if observed != Some(now) {
+                observed = Some(now);
+                self.deadline.set(if now.0 == Stage::Sending {
+                    timeouts.write
+                } else {
+                    timeouts.read
+                });
+            }
+            self.deadline
+                .poll_passed(cx)
+                .map(|()| Err((stalled(now.0, timeouts), None)))
+        })
+        .await
+    }
+
+    /// Drives the connection for whoever reads the answer.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
+        if !self.finished {
+            self.finished = Pin::new(&mut self.driver).poll(cx).is_ready();
+        }
+    }
+
+    /// The deadline of whatever is waited for.
+    pub(super) fn deadline(&mut self) -> &mut Deadline {
+        &mut self.deadline
+    }
+
+    /// Whether another request can be sent: looks at what the upstream did meanwhile.
+    pub(super) fn is_reusable(&mut self, cx: &mut Context<'_>) -> bool {
+        self.drive(cx);
+        !self.finished && self.sender.is_ready()
+    }
+}
+
+/// hyper's client, as every link is built.
+pub(super) fn builder(preserve_header_case: bool) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .max_header_size(MAX_HEAD)
+        .preserve_header_case(preserve_header_case);
+    builder
+}
+
+fn stalled(stage: Stage, timeouts: &Timeouts) -> Failure {
+    let (kind, text, retry) = match stage {
+        Stage::Ended => (
+            Kind::ResponseTimeout,
+            format!(
+                "the upstream did not answer within timeouts.read ({:?})",
+                timeouts.read
+            ),
+            Retry::Idempotent,
+        ),
+        Stage::Sending => (
+            Kind::WriteTimeout,
+            format!(
+                "the upstream took no content for timeouts.write ({:?})",
+                timeouts.write
+            ),
+            Retry::Idempotent,
+        ),
+        Stage::Waiting => (
+            Kind::CallerTimeout,
+            format!(
+                "the request's content stopped for timeouts.read ({:?})",
+                timeouts.read
+            ),
+            Retry::Never,
+        ),
+    };
+    let problem = Problem::new(kind, text);
+    let problem = if kind == Kind::CallerTimeout {
+        problem.closing()
+    } else {
+        problem
+    };
+    Failure { problem, retry }
+}

@@ -1,0 +1,275 @@
+//! What answers behind a base URL: [`Upstream`], one identity and its pool of connections.
+
+pub mod body;
+pub mod content;
+pub mod deadline;
+mod dial;
+pub mod echo;
+pub mod fault;
+mod link;
+mod pool;
+pub mod stream;
+pub mod tls;
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
+use std::task::Poll;
+use std::time::Instant;
+
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use rustls::ClientConfig;
+use rustls_pki_types::{CertificateDer, ServerName};
+use tokio::time::timeout;
+
+use self::body::UpstreamBody;
+use self::content::Content;
+use self::dial::Dialer;
+use self::fault::Failure;
+use self::link::Link;
+use self::pool::Pool;
+use self::stream::{Recase, UpstreamStream};
+use crate::connection::auth::{Auth, Field};
+use crate::connection::url::{Destination, Scheme};
+use crate::connection::{Connection, HeaderCase, Timeouts};
+use crate::problem::{Kind, Problem};
+
+/// A server of one identity: address, trust and protocol; and the idle connections to it.
+#[derive(Debug)]
+pub struct Upstream {
+    dialer: Dialer,
+    /// Names to spell as configured; none where names go in lower case.
+    spellings: Option<Arc<[Box<str>]>>,
+    pool: Pool,
+}
+
+/// Everything in which two upstreams can differ: a connection never crosses from one to another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Identity {
+    scheme: Scheme,
+    host: Box<str>,
+    port: u16,
+    roots: Option<Arc<[CertificateDer<'static>]>>,
+    server_name: Option<ServerName<'static>>,
+    spellings: Option<Arc<[Box<str>]>>,
+}
+
+impl Upstream {
+    /// An idle connection, else a fresh one; `fresh` asks for one that was never used.
+    ///
+    /// # Errors
+    /// Why there is none.
+    async fn link(&self, timeouts: &Timeouts, fresh: bool) -> Result<Box<Link>, Problem> {
+        if !fresh && let Some(link) = poll_fn(|cx| Poll::Ready(self.pool.take(cx))).await {
+            return Ok(link);
+        }
+        let (stream, head_expected) = self.connect(timeouts).await?;
+        let link = Link::new(stream, head_expected, timeouts)
+            .await
+            .map_err(|error| not_taken(&error))?;
+        Ok(Box::new(link))
+    }
+
+    async fn connect(
+        &self,
+        timeouts: &Timeouts,
+    ) -> Result<(UpstreamStream, Option<Arc<AtomicBool>>), Problem> {
+        let transport = self.dialer.dial(timeouts.connect).await?;
+        let Some(names) = &self.spellings else {
+            return Ok((UpstreamStream::new(transport), None));
+        };
+        let expected = Arc::new(AtomicBool::new(false));
+        let recase = Recase::new(Arc::clone(names), Arc::clone(&expected));
+        Ok((
+            UpstreamStream::with_recase(transport, recase),
+            Some(expected),
+        ))
+    }
+
+    /// Makes one attempt: sends a request, waits for the head of its answer.
+    ///
+    /// # Errors
+    /// Why there is no answer; the request itself where nothing of it was sent.
+    pub async fn send(
+        self: &Arc<Self>,
+        request: Request<Content>,
+        timeouts: &Timeouts,
+        fresh: bool,
+    ) -> Result<Response<UpstreamBody>, (Failure, Option<Request<Content>>)> {
+        let mut link = match self.link(timeouts, fresh).await {
+            Ok(link) => link,
+            Err(problem) => return Err((Failure::unsent(problem), Some(request))),
+        };
+        let (head, incoming) = link.send(request, timeouts).await?.into_parts();
+        let mut parts = Some((incoming, link));
+        let body = poll_fn(|cx| {
+            // Polled once: it is ready at once.
+            let Some((incoming, link)) = parts.take() else {
+                return Poll::Pending;
+            };
+            Poll::Ready(UpstreamBody::on_link(
+                incoming,
+                link,
+                Arc::clone(self),
+                timeouts,
+                cx,
+            ))
+        });
+        Ok(Response::from_parts(head, body.await))
+    }
+
+    /// Sends a request that asks for an upgrade, on a connection of its own.
+    ///
+    /// # Errors
+    /// Why there is no answer; the request itself where nothing of it was sent.
+    pub async fn send_upgrade(
+        &self,
+        request: Request<Content>,
+        timeouts: &Timeouts,
+    ) -> Result<Response<Incoming>, (Failure, Option<Request<Content>>)> {
+        let (stream, head_expected) = match self.connect(timeouts).await {
+            Ok(connected) => connected,
+            Err(problem) => return Err((Failure::unsent(problem), Some(request))),
+        };
+        let handshake = link::builder(head_expected.is_some())
+            .handshake(TokioIo::new(stream))
+            .await;
+        let (mut sender, driver) =
+            handshake.map_err(|error| (Failure::unsent(not_taken(&error)), None))?;
+        head_expected
+            .iter()
+            .for_each(|expected| expected.store(true, std::sync::atomic::Ordering::Relaxed));
+        // It ends with the upgraded stream, or with the answer that refuses the upgrade.
+        tokio::spawn(driver.with_upgrades());
+        match timeout(timeouts.read, sender.send_request(request)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err((Failure::from_hyper(&error), None)),
+            Err(_) => {
+                let text = format!(
+                    "the upstream did not answer within timeouts.read ({:?})",
+                    timeouts.read
+                );
+                Err((
+                    Failure::unsent(Problem::new(Kind::ResponseTimeout, text)),
+                    None,
+                ))
+            }
+        }
+    }
+}
+
+fn not_taken(error: &hyper::Error) -> Problem {
+    Problem::new(
+        Kind::Internal,
+        format!("the connection could not be used: {}", fault::chain(error)),
+    )
+}
+
+/// Makes upstreams, one per identity, and keeps their pools across reloads.
+#[derive(Debug, Default)]
+pub struct Upstreams {
+    known: Mutex<HashMap<Identity, Weak<Upstream>>>,
+    configs: Mutex<HashMap<Option<Arc<[CertificateDer<'static>]>>, Weak<ClientConfig>>>,
+}
+
+impl Upstreams {
+    /// The upstream of a connection: the one there is for its identity, else a new one; none for
+    /// `builtin:echo`.
+    ///
+    /// # Errors
+    /// The connection's certificates cannot be trusted as roots.
+    pub fn build(&self, connection: &Connection) -> Result<Option<Arc<Upstream>>, rustls::Error> {
+        let Destination::Server { scheme, host, port } = connection.base_url.destination() else {
+            return Ok(None);
+        };
+        let identity = Identity {
+            scheme: *scheme,
+            host: host.clone(),
+            port: *port,
+            roots: connection.tls.ca_certificate.clone(),
+            server_name: connection.tls.server_name.clone(),
+            spellings: spellings(connection),
+        };
+        let mut known = self.known.lock();
+        if let Some(upstream) = known.get(&identity).and_then(Weak::upgrade) {
+            return Ok(Some(upstream));
+        }
+        let tls = match scheme {
+            Scheme::Http => None,
+            Scheme::Https => Some((self.client_config(&identity)?, server_name(&identity)?)),
+        };
+        let dialer = Dialer {
+            host: host.clone(),
+            port: *port,
+            tls,
+        };
+        let spellings = identity.spellings.clone();
+        let upstream = Arc::new(Upstream {
+            dialer,
+            spellings,
+            pool: Pool::default(),
+        });
+        known.insert(identity, Arc::downgrade(&upstream));
+        Ok(Some(upstream))
+    }
+
+    fn client_config(&self, identity: &Identity) -> Result<Arc<ClientConfig>, rustls::Error> {
+        let mut configs = self.configs.lock();
+        if let Some(config) = configs.get(&identity.roots).and_then(Weak::upgrade) {
+            return Ok(config);
+        }
+        let config = tls::client_config(identity.roots.as_deref())?;
+        configs.insert(identity.roots.clone(), Arc::downgrade(&config));
+        Ok(config)
+    }
+
+    /// Drops idle connections that are too old or closed, and forgets upstreams that nobody uses.
+    pub fn sweep(&self, now: Instant) {
+        let live: Vec<_> = {
+            let mut known = self.known.lock();
+            known.retain(|_, upstream| upstream.strong_count() > 0);
+            known.values().filter_map(Weak::upgrade).collect()
+        };
+        self.configs
+            .lock()
+            .retain(|_, config| config.strong_count() > 0);
+        live.iter().for_each(|upstream| upstream.pool.sweep(now));
+    }
+}
+
+/// SNI and the verified name: as configured, else the base URL's host.
+fn server_name(identity: &Identity) -> Result<ServerName<'static>, rustls::Error> {
+    match &identity.server_name {
+        Some(name) => Ok(name.clone()),
+        None => ServerName::try_from(identity.host.to_string())
+            .map_err(|error| rustls::Error::General(format!("`{}`: {error}", identity.host))),
+    }
+}
+
+/// Names that are written in the configuration's case, where the connection preserves it.
+fn spellings(connection: &Connection) -> Option<Arc<[Box<str>]>> {
+    const OURS: [&str; 7] = [
+        "Authorization",
+        "Connection",
+        "Content-Length",
+        "Content-Type",
+        "Host",
+        "Transfer-Encoding",
+        "Upgrade",
+    ];
+    if connection.header_case == HeaderCase::Lower {
+        return None;
+    }
+    let fields: &[Field] = match &connection.auth {
+        Auth::Custom(custom) => &custom.headers,
+        Auth::Header(fields) => fields,
+        Auth::Basic(_) | Auth::Bearer(_) | Auth::None | Auth::Query(_) => &[],
+    };
+    let written = fields.iter().map(|field| field.written.clone());
+    // The configuration's spelling comes first, and so is the one that is found.
+    Some(written.chain(OURS.map(Into::into)).collect())
+}

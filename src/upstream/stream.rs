@@ -1,0 +1,195 @@
+//! The byte stream to an upstream: [`UpstreamStream`], cleartext or TLS.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+/// A connected stream that hyper speaks HTTP on.
+#[derive(Debug)]
+pub struct UpstreamStream {
+    transport: Transport,
+    recase: Option<Recase>,
+}
+
+/// What carries the bytes.
+#[derive(Debug)]
+pub enum Transport {
+    /// Cleartext.
+    Tcp(TcpStream),
+    /// TLS; boxed, as its state is large.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl UpstreamStream {
+    /// A stream that writes what it is given.
+    pub fn new(transport: Transport) -> Self {
+        Self {
+            transport,
+            recase: None,
+        }
+    }
+
+    /// A stream that writes field names of request heads as `names` spells them.
+    pub fn with_recase(transport: Transport, recase: Recase) -> Self {
+        Self {
+            transport,
+            recase: Some(recase),
+        }
+    }
+}
+
+macro_rules! each_transport {
+    ($transport:expr, $stream:ident => $does:expr) => {
+        match $transport {
+            Transport::Tcp(stream) => {
+                let $stream = Pin::new(stream);
+                $does
+            }
+            Transport::Tls(stream) => {
+                let $stream = Pin::new(&mut **stream);
+                $does
+            }
+        }
+    };
+}
+
+impl AsyncRead for UpstreamStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        each_transport!(&mut self.get_mut().transport, stream => stream.poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for UpstreamStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let Some(recase) = &mut this.recase else {
+            return each_transport!(&mut this.transport, stream => stream.poll_write(cx, buf));
+        };
+        recase.begin(buf);
+        if recase.head.is_empty() {
+            return each_transport!(&mut this.transport, stream => stream.poll_write(cx, buf));
+        }
+        let head = &recase.head[recase.written..];
+        let count =
+            ready!(each_transport!(&mut this.transport, stream => stream.poll_write(cx, head)))?;
+        recase.advance(count);
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.recase.is_some() {
+            let first = bufs.iter().find(|buf| !buf.is_empty());
+            return self.poll_write(cx, first.map_or(&[], |buf| buf));
+        }
+        each_transport!(&mut self.get_mut().transport, stream => stream.poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        // hyper then writes a head in one piece, which is what a recase needs.
+        self.recase.is_none()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each_transport!(&mut self.get_mut().transport, stream => stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each_transport!(&mut self.get_mut().transport, stream => stream.poll_shutdown(cx))
+    }
+}
+
+/// Gives field names in request heads the letter case of the configuration.
+///
+/// hyper keeps the case of names that it parsed itself, and writes all others in lower case; there
+/// is no way to tell it the case of a name that is added. A name keeps its length, so the head is
+/// changed where it stands, on its way out.
+#[derive(Debug)]
+pub struct Recase {
+    names: Arc<[Box<str>]>,
+    expected: Arc<AtomicBool>,
+    head: Vec<u8>,
+    written: usize,
+}
+
+impl Recase {
+    /// Recases `names` in each head that is announced by setting `expected`.
+    pub fn new(names: Arc<[Box<str>]>, expected: Arc<AtomicBool>) -> Self {
+        Self {
+            names,
+            expected,
+            head: Vec::new(),
+            written: 0,
+        }
+    }
+
+    /// Takes the head from the front of what is written, if one is due.
+    fn begin(&mut self, buf: &[u8]) {
+        if !self.expected.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let end = buf
+            .windows(4)
+            .position(|four| four == b"\r\n\r\n")
+            .map_or(0, |at| at + 4);
+        self.head = recased(&buf[..end], &self.names);
+        self.written = 0;
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.written += count;
+        if self.written == self.head.len() {
+            self.head.clear();
+            self.written = 0;
+        }
+    }
+}
+
+fn recased(head: &[u8], names: &[Box<str>]) -> Vec<u8> {
+    let mut head = head.to_vec();
+    for line in head.split_mut(|&b| b == b'\n').skip(1) {
+        let Some(colon) = line.iter().position(|&b| b == b':') else {
+            continue;
+        };
+        let written = &mut line[..colon];
+        if let Some(name) = names
+            .iter()
+            .find(|name| name.as_bytes().eq_ignore_ascii_case(written))
+        {
+            written.copy_from_slice(name.as_bytes());
+        }
+    }
+    head
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_get_their_case_and_nothing_else_changes() {
+        let names = ["X-API-KEY".into(), "Host".into()];
+        let head =
+            b"GET /x-api-key: HTTP/1.1\r\nhost: x-api-key: b\r\nx-api-key: K\r\nX-Other: 1\r\n\r\n";
+        let want =
+            b"GET /x-api-key: HTTP/1.1\r\nHost: x-api-key: b\r\nX-API-KEY: K\r\nX-Other: 1\r\n\r\n";
+        assert_eq!(recased(head, &names), want);
+    }
+}
