@@ -3,8 +3,10 @@
 pub mod auth;
 pub mod config;
 pub mod connection;
+pub mod live;
 pub mod metrics;
 pub mod problem;
+pub mod proxy;
 pub mod request;
 pub mod secret;
 pub mod upstream;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-use http::Method;
+use http::{HeaderMap, Method};
 use percent_encoding::percent_decode_str;
 
 /// The `allow` rules of a connection; by default everything under the base URL.
@@ -42,9 +42,24 @@ impl Allow {
             .is_none_or(|allowed| allowed.contains(method))
     }
 
-    /// The methods that may be used, where not all may.
-    pub fn methods(&self) -> Option<&[Method]> {
-        self.methods.as_deref()
+    /// Whether every method that the fields ask to be taken for the real one may be used.
+    ///
+    /// Frameworks let a `POST` say that it means `DELETE`; where methods are restricted, that is
+    /// no way around it.
+    pub fn permits_overrides(&self, headers: &HeaderMap) -> bool {
+        const OVERRIDES: [&str; 3] = [
+            "x-http-method-override",
+            "x-http-method",
+            "x-method-override",
+        ];
+        self.methods.is_none()
+            || OVERRIDES
+                .iter()
+                .flat_map(|&name| headers.get_all(name))
+                .all(|value| {
+                    let method = value.as_bytes().trim_ascii().to_ascii_uppercase();
+                    Method::from_bytes(&method).is_ok_and(|method| self.permits_method(&method))
+                })
     }
 
     /// Whether `rest`, the raw path after the prefix, may be requested.
@@ -145,6 +160,16 @@ mod tests {
     fn only_listed_methods_pass() {
         let allow = Allow::new(Some(vec![Method::GET]), None).unwrap();
         assert!(allow.permits_method(&Method::GET) && !allow.permits_method(&Method::HEAD));
+    }
+
+    #[test]
+    fn a_method_cannot_be_disguised_as_another() {
+        let allow = Allow::new(Some(vec![Method::POST]), None).unwrap();
+        let mut headers = HeaderMap::new();
+        assert!(allow.permits_overrides(&headers));
+        headers.insert("x-http-method-override", "delete".parse().unwrap());
+        assert!(!allow.permits_overrides(&headers));
+        assert!(Allow::default().permits_overrides(&headers));
     }
 
     #[test]

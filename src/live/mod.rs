@@ -1,0 +1,221 @@
+//! What is in force: the [`Snapshot`] that every request takes once, published whole.
+//!
+//! A [`Publisher`] builds a snapshot completely, reusing every part whose settings are equal, and
+//! then swaps one pointer; there is nothing to roll back, as nothing was touched. A [`Reader`] can
+//! only take what was published.
+
+pub mod reload;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard as Borrowed};
+use http::HeaderValue;
+use parking_lot::Mutex;
+
+use crate::auth::Authenticator;
+use crate::config::{AllowedHosts, Config, Listen, Server};
+use crate::connection::{Connection, HeaderCase};
+use crate::metrics::{ConnectionMetrics, Metrics};
+use crate::request::guard::Guard;
+use crate::request::route::Routes;
+use crate::request::strip::Strip;
+use crate::upstream::{Upstream, Upstreams};
+
+/// A published configuration, with everything that can be derived from it.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts publications, from 1.
+    pub generation: u64,
+    /// Whom the listeners answer.
+    pub guard: Guard,
+    /// Where requests go.
+    pub routes: Routes<Arc<Live>>,
+    /// Whether every request leaves a log line.
+    pub access_log: bool,
+    /// Whether callers' field names keep their letter case.
+    pub header_case: HeaderCase,
+    lives: HashMap<Arc<str>, Arc<Live>>,
+}
+
+/// A connection, ready to be used.
+#[derive(Debug)]
+pub struct Live {
+    /// Its settings.
+    pub connection: Connection,
+    /// The `Host` field that its upstream gets.
+    pub host: HeaderValue,
+    /// What is taken out of its requests.
+    pub strip: Strip,
+    /// What its requests are given.
+    pub authenticator: Authenticator,
+    /// What answers; none for `builtin:echo`.
+    pub upstream: Option<Arc<Upstream>>,
+    /// Its counters.
+    pub metrics: ConnectionMetrics,
+}
+
+/// A connection that compiled, but cannot be built.
+#[derive(Debug, thiserror::Error)]
+#[error("connection `{name}`: {reason}")]
+pub struct BuildError {
+    name: Arc<str>,
+    reason: String,
+}
+
+impl Live {
+    fn build(
+        connection: &Connection,
+        upstreams: &Upstreams,
+        metrics: &Metrics,
+    ) -> Result<Self, BuildError> {
+        let failed = |reason: String| BuildError {
+            name: Arc::clone(&connection.name),
+            reason,
+        };
+        let authenticator = Authenticator::build(&connection.auth)
+            .map_err(|_| failed("a secret in `auth` cannot stand in a field".to_owned()))?;
+        let upstream = upstreams.build(connection).map_err(|error| {
+            failed(format!(
+                "`tls` cannot be used ({error}); check tls.ca_certificate and tls.server_name"
+            ))
+        })?;
+        Ok(Self {
+            host: connection.base_url.host_field(),
+            strip: Strip::new(connection),
+            authenticator,
+            upstream,
+            metrics: metrics.connection(&connection.name),
+            connection: connection.clone(),
+        })
+    }
+}
+
+/// Publishes configurations.
+#[derive(Debug)]
+pub struct Publisher {
+    current: Arc<ArcSwap<Snapshot>>,
+    upstreams: Arc<Upstreams>,
+    metrics: Metrics,
+    publishing: Mutex<()>,
+}
+
+/// Takes what was published last.
+#[derive(Clone, Debug)]
+pub struct Reader(Arc<ArcSwap<Snapshot>>);
+
+impl Reader {
+    /// The snapshot, for as long as nothing is awaited.
+    pub fn take(&self) -> Borrowed<Arc<Snapshot>> {
+        self.0.load()
+    }
+}
+
+impl Publisher {
+    /// Publishes a first configuration.
+    ///
+    /// # Errors
+    /// A connection cannot be built.
+    pub fn new(
+        config: &Config,
+        upstreams: Arc<Upstreams>,
+        metrics: Metrics,
+    ) -> Result<Self, BuildError> {
+        let first = build(config, None, &upstreams, &metrics)?;
+        metrics.loaded(Some(first.generation));
+        let current = Arc::new(ArcSwap::from_pointee(first));
+        Ok(Self {
+            current,
+            upstreams,
+            metrics,
+            publishing: Mutex::new(()),
+        })
+    }
+
+    /// Builds a configuration whole, then publishes it; gives its generation.
+    ///
+    /// # Errors
+    /// A connection cannot be built: what was in force stays so.
+    pub fn publish(&self, config: &Config) -> Result<u64, BuildError> {
+        let _one_at_a_time = self.publishing.lock();
+        let before = self.current.load_full();
+        let next = Arc::new(build(
+            config,
+            Some(&before),
+            &self.upstreams,
+            &self.metrics,
+        )?);
+        self.current.store(Arc::clone(&next));
+        for (name, live) in &before.lives {
+            if !next.lives.contains_key(name) {
+                live.metrics.forget();
+            }
+        }
+        Ok(next.generation)
+    }
+
+    /// A reader of what is published.
+    pub fn reader(&self) -> Reader {
+        Reader(Arc::clone(&self.current))
+    }
+}
+
+fn build(
+    config: &Config,
+    before: Option<&Snapshot>,
+    upstreams: &Upstreams,
+    metrics: &Metrics,
+) -> Result<Snapshot, BuildError> {
+    let mut routes = Routes::default();
+    let mut lives = HashMap::with_capacity(config.connections.len());
+    for connection in &config.connections {
+        let live = match before.and_then(|before| before.lives.get(&connection.name)) {
+            Some(live) if live.connection == *connection => Arc::clone(live),
+            _ => Arc::new(Live::build(connection, upstreams, metrics)?),
+        };
+        routes.insert_prefix(&connection.prefix, Arc::clone(&live));
+        for host in &connection.hosts {
+            routes.insert_host(host, Arc::clone(&live));
+        }
+        lives.insert(Arc::clone(&connection.name), live);
+    }
+    Ok(Snapshot {
+        generation: before.map_or(1, |before| before.generation + 1),
+        guard: guard(&config.server),
+        routes,
+        access_log: config.log.access,
+        header_case: header_case(config),
+        lives,
+    })
+}
+
+fn guard(server: &Server) -> Guard {
+    let hosts = match &server.allowed_hosts {
+        AllowedHosts::Any => None,
+        AllowedHosts::Names(names) => Some(
+            names
+                .iter()
+                .cloned()
+                .chain(listener_names(server))
+                .collect(),
+        ),
+    };
+    Guard::new(hosts, server.allowed_origins.clone())
+}
+
+/// The names that the listeners were configured by, which are always ours.
+fn listener_names(server: &Server) -> impl Iterator<Item = Box<str>> {
+    server.listen.iter().filter_map(|listen| match listen {
+        Listen::Tcp { host, .. } => Some(host.clone()),
+        Listen::Unix(_) => None,
+    })
+}
+
+fn header_case(config: &Config) -> HeaderCase {
+    let preserves = |connection: &Connection| connection.header_case == HeaderCase::Preserve;
+    if config.connections.iter().any(preserves) {
+        HeaderCase::Preserve
+    } else {
+        HeaderCase::Lower
+    }
+}

@@ -1,0 +1,90 @@
+//! An attempt: apply the credential, send, and again where the interface's `retries` allows.
+
+use std::error::Error;
+
+use http::request::Parts;
+use http::{Method, Response, StatusCode, Version};
+use hyper::Request;
+
+use super::body::Answer;
+use crate::auth::Prepared;
+use crate::live::Live;
+use crate::problem::{Kind, Problem};
+use crate::upstream::content::{Content, ContentFault};
+use crate::upstream::echo;
+use crate::upstream::fault::{self, Retry};
+
+/// Sends a request, and sends it again as often as `retries` says: when nothing of it reached the
+/// upstream, and, for methods that may be repeated (RFC 9110 section 9.2.2), when the connection
+/// broke or was too slow and the content can be sent a second time.
+pub(super) async fn send(
+    live: &Live,
+    prepared: Prepared<'_>,
+    mut head: Parts,
+    mut content: Content,
+) -> Result<Response<Answer>, Problem> {
+    let Some(upstream) = &live.upstream else {
+        let request = applied(head, prepared, content);
+        return Ok(echo::answer(request).await?.map(Answer::own));
+    };
+    let timeouts = &live.connection.timeouts;
+    let mut left = live.connection.retries;
+    let mut fresh = false;
+    loop {
+        let spare = if left > 0 {
+            spare(&head, &content)
+        } else {
+            None
+        };
+        let request = applied(head, prepared, content);
+        let (failure, unsent) = match upstream.send(request, timeouts, fresh).await {
+            Ok(response) => return expected(response.map(Answer::Upstream)),
+            Err(failed) => failed,
+        };
+        let again = match (failure.retry, unsent, spare) {
+            (Retry::Always, Some(request), _) => Some(request.into_parts()),
+            (Retry::Always | Retry::Idempotent, None, spare) => spare,
+            _ => None,
+        };
+        let Some(again) = again.filter(|_| left > 0) else {
+            return Err(failure.problem);
+        };
+        tracing::debug!(connection = %live.connection.name, problem = %failure.problem, "Trying again");
+        (head, content) = again;
+        left -= 1;
+        fresh = true;
+    }
+}
+
+/// The request as it is sent: the credential last of all.
+fn applied(mut head: Parts, prepared: Prepared<'_>, content: Content) -> Request<Content> {
+    prepared.apply(&mut head.headers);
+    head.version = Version::HTTP_11;
+    Request::from_parts(head, content)
+}
+
+/// A second copy of a request that may be repeated, without the credential.
+fn spare(head: &Parts, content: &Content) -> Option<(Parts, Content)> {
+    let repeatable = matches!(
+        head.method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
+    );
+    let content = repeatable.then(|| content.again())??;
+    Some((head.clone(), content))
+}
+
+/// Refuses a switch of protocols that nobody asked for.
+fn expected(response: Response<Answer>) -> Result<Response<Answer>, Problem> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let text = "the upstream switched protocols without being asked to";
+        return Err(Problem::new(Kind::UpgradeFailed, text));
+    }
+    Ok(response)
+}
+
+/// The answer to content that could not be read whole, if that is what `error` tells.
+pub(super) fn content_problem(error: &(dyn Error + 'static)) -> Option<Problem> {
+    error
+        .downcast_ref::<ContentFault>()
+        .map(fault::content_problem)
+}

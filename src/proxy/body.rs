@@ -1,0 +1,94 @@
+//! The content of what callers are answered: [`AnswerBody`], which ends the request's record.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::record::Record;
+use crate::upstream::body::{AnswerFault, UpstreamBody};
+
+/// An answer's content before it is counted.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// None: the stream was upgraded.
+    Nothing,
+    /// Our own; none once it was handed out.
+    Own(Option<Bytes>),
+    /// The upstream's.
+    Upstream(UpstreamBody),
+}
+
+impl Answer {
+    /// Content of our own.
+    pub(super) fn own(bytes: Bytes) -> Self {
+        Self::Own((!bytes.is_empty()).then_some(bytes))
+    }
+}
+
+/// An answer's content on its way to the caller; its request is over when it is dropped.
+#[derive(Debug)]
+pub(super) struct AnswerBody {
+    content: Answer,
+    record: Record,
+}
+
+impl AnswerBody {
+    pub(super) fn new(content: Answer, mut record: Record) -> Self {
+        let whole = match &content {
+            Answer::Nothing => true,
+            Answer::Own(bytes) => bytes.is_none(),
+            Answer::Upstream(body) => body.is_end_stream(),
+        };
+        if whole {
+            record.whole();
+        }
+        Self { content, record }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = AnswerFault;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
+        let this = self.get_mut();
+        let polled = match &mut this.content {
+            Answer::Nothing => Poll::Ready(None),
+            Answer::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Answer::Upstream(body) => Pin::new(body).poll_frame(cx),
+        };
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.record.wrote(frame.data_ref().map_or(0, Bytes::len));
+                if this.is_end_stream() {
+                    this.record.whole();
+                }
+            }
+            Poll::Ready(Some(Err(fault))) => this.record.broke(fault),
+            Poll::Ready(None) => this.record.whole(),
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Answer::Nothing => true,
+            Answer::Own(bytes) => bytes.is_none(),
+            Answer::Upstream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Answer::Nothing => SizeHint::with_exact(0),
+            Answer::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Answer::Upstream(body) => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What is told of a request when it is over: its log line and its metrics.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use http::{Method, StatusCode, Uri};
+use hyper::Request;
+use tracing::{debug, info, warn};
+
+use super::Caller;
+use crate::live::Live;
+use crate::problem::Problem;
+use crate::upstream::body::AnswerFault;
+use crate::upstream::fault::chain;
+
+/// A request's account; closed when dropped, which is when its answer was written or given up.
+#[derive(Debug)]
+pub(super) struct Record {
+    caller: Arc<Caller>,
+    live: Option<Arc<Live>>,
+    method: Method,
+    /// For the log line; none if nobody wants one.
+    path: Option<Uri>,
+    begun: Instant,
+    sent: Option<Instant>,
+    upstream: Option<Duration>,
+    status: Option<StatusCode>,
+    bytes: u64,
+    whole: bool,
+}
+
+impl Record {
+    pub(super) fn begin<B>(caller: Arc<Caller>, request: &Request<B>) -> Self {
+        Self {
+            caller,
+            live: None,
+            method: request.method().clone(),
+            path: None,
+            begun: Instant::now(),
+            sent: None,
+            upstream: None,
+            status: None,
+            bytes: 0,
+            whole: false,
+        }
+    }
+
+    /// Remembers the target if a line is wanted.
+    pub(super) fn wanted(&mut self, access_log: bool, target: &Uri) {
+        self.path = access_log.then(|| target.clone());
+    }
+
+    pub(super) fn routed(&mut self, live: &Arc<Live>) {
+        self.live = Some(Arc::clone(live));
+    }
+
+    pub(super) fn sent(&mut self) {
+        self.sent = Some(Instant::now());
+    }
+
+    pub(super) fn received(&mut self) {
+        self.upstream = self.sent.map(|sent| sent.elapsed());
+    }
+
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+
+    /// Remembers an answer of our own, and says what it was about.
+    pub(super) fn refused(&mut self, problem: &Problem) {
+        self.status = Some(problem.status());
+        let connection = self.connection();
+        let (kind, detail) = (problem.kind().slug(), problem.detail());
+        if problem.status().is_server_error() {
+            warn!(connection, problem = kind, detail, "Request failed");
+        } else {
+            debug!(connection, problem = kind, detail, "Request refused");
+        }
+    }
+
+    pub(super) fn wrote(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    /// Nothing more is to be written.
+    pub(super) fn whole(&mut self) {
+        self.whole = true;
+    }
+
+    pub(super) fn broke(&self, fault: &AnswerFault) {
+        warn!(
+            connection = self.connection(),
+            error = chain(fault),
+            "Answer broke off"
+        );
+    }
+
+    fn connection(&self) -> &str {
+        self.live.as_ref().map_or("", |live| &live.connection.name)
+    }
+
+    fn log(&self, path: &Uri, status: StatusCode, duration: Duration) {
+        info!(
+            target: "keybearer::access",
+            connection = self.connection(),
+            method = self.method.as_str(),
+            path = path.path(),
+            status = status.as_u16(),
+            bytes = self.bytes,
+            duration_ms = milliseconds(duration),
+            upstream_ms = self.upstream.map(milliseconds),
+            aborted = (!self.whole).then_some(true),
+            "Request"
+        );
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.caller.serving.store(false, Ordering::Relaxed);
+        let duration = self.begun.elapsed();
+        // No status: the caller went away before there was one to answer with (nginx's 499).
+        let status = self
+            .status
+            .unwrap_or_else(|| StatusCode::from_u16(499).unwrap_or(StatusCode::REQUEST_TIMEOUT));
+        let metrics = self
+            .live
+            .as_ref()
+            .map_or(&self.caller.proxy.unrouted, |live| &live.metrics);
+        metrics.answered(&self.method, status, duration, self.upstream);
+        if let Some(path) = &self.path {
+            self.log(path, status, duration);
+        }
+    }
+}
+
+/// Milliseconds with three decimals, as log lines have them.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
