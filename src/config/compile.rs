@@ -1,1 +1,77 @@
-//! To be written.
+//! Shape to values: every key of every file becomes a part of [`Config`], and every fault is
+//! collected; nothing stops at the first.
+
+mod auth;
+mod connection;
+mod host;
+mod secret;
+mod server;
+mod tls;
+
+use super::Config;
+use super::document::{Document, Table};
+use super::fault::{Fault, Faults};
+use super::file::ROOT;
+use super::section::{Context, Section, Taken};
+use super::shape::check;
+use super::source::Reader;
+
+/// Compiles all documents into one configuration, which holds only if no fault was reported.
+pub(crate) fn compile(documents: &[Document], reader: &Reader<'_>, faults: &Faults) -> Config {
+    let tables: Vec<Table<'_>> = documents
+        .iter()
+        .enumerate()
+        .map(|(index, document)| document.parse(index, faults))
+        .collect();
+    for (index, table) in tables.iter().enumerate() {
+        check(faults, index, table, &ROOT);
+    }
+    let context = Context {
+        documents,
+        faults,
+        reader,
+    };
+    let roots: Vec<_> = tables
+        .iter()
+        .enumerate()
+        .map(|(index, table)| Section::root(&context, index, table))
+        .collect();
+    values(&context, &roots)
+}
+
+fn values<'a>(context: &'a Context<'a>, roots: &[Section<'a>]) -> Config {
+    let server = only(roots, "server");
+    let admin = only(roots, "admin");
+    let secrets = secret::Secrets::new(context);
+    let listeners = server::listeners(server.as_ref(), admin.as_ref());
+    let shared = connection::Shared {
+        secrets: &secrets,
+        listeners: &listeners,
+        defaults: only(roots, "defaults"),
+        header_case: server::header_case(server.as_ref()),
+    };
+    Config {
+        connections: connection::connections(context, roots, &shared),
+        admin: server::admin(admin.as_ref(), &listeners, &secrets),
+        server: server::server(server.as_ref(), listeners.server),
+        log: server::log(only(roots, "log").as_ref()),
+    }
+}
+
+/// The table `key`, which may stand in one file only.
+fn only<'a>(roots: &[Section<'a>], key: &str) -> Option<Section<'a>> {
+    let taken = Taken::new();
+    let mut found = roots
+        .iter()
+        .filter_map(|root| Some((root, root.entry(key)?)));
+    let first = found.next()?;
+    taken.take(key, first.1.key_place);
+    for (root, entry) in found {
+        if let Some(place) = taken.take(key, entry.key_place) {
+            let other = root.context().tell(place);
+            let message = format!("`[{key}]` is set in two files; the other is {other}");
+            root.report(key, Fault::at(entry.key_place, message));
+        }
+    }
+    first.0.below(&first.1)
+}

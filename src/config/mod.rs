@@ -1,17 +1,55 @@
 //! A configuration, from files to values: [`load`] reads the sources, parses their shape and
 //! compiles it into a [`Config`] in which nothing can be wrong; or reports every error at once.
 
-pub mod compile;
 pub mod diagnostic;
-pub mod file;
 pub mod source;
+
+mod compile;
+mod document;
+mod fault;
+mod file;
+mod gather;
+mod mask;
+mod section;
+mod shape;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use self::compile::compile;
+use self::diagnostic::Diagnostics;
+use self::fault::Faults;
+use self::gather::gather;
+use self::source::{Location, Outside, Reader, Sources};
 use crate::connection::Connection;
 use crate::secret::Secret;
+
+/// Reads the configuration at `location` whole, and reports everything that is wrong with it.
+pub fn load(location: &Location, outside: &dyn Outside) -> Loaded {
+    let reader = Reader::new(outside);
+    let faults = Faults::default();
+    let documents = gather(location, &reader, &faults);
+    let config = compile(&documents, &reader, &faults);
+    Loaded {
+        result: match faults.tell(&documents) {
+            None => Ok(config),
+            Some(diagnostics) => Err(diagnostics),
+        },
+        sources: reader.into_sources(),
+    }
+}
+
+/// What came of reading a configuration.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration, or all that is wrong with it.
+    pub result: Result<Config, Diagnostics>,
+    /// What was read, in either case.
+    pub sources: Sources,
+}
 
 /// A whole configuration, checked.
 #[derive(Clone, Debug)]

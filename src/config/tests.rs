@@ -1,0 +1,8 @@
+//! Whole configurations: `tests/data/config/valid` compiles, each file of `tests/data/config/invalid`
+//! gives exactly the diagnostics beside it (`KEYBEARER_BLESS=1` writes them anew).
+
+mod canary;
+mod cases;
+mod files;
+mod values;
+mod world;

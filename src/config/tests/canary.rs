@@ -1,0 +1,187 @@
+//! No diagnostic tells a secret, whatever is wrong.
+
+use proptest::prelude::*;
+
+use super::world::{CANARY, World};
+
+/// Literal secrets in every place and notation where one may stand.
+const SECRETS: &str = r#"
+[admin]
+listen = "127.0.0.1:9080" # hunter2
+token = "hunter2"
+[connections.a]
+base_url = "https://a.example"
+auth = { type = "basic", username = "hunter2", password = 'hunter2' }
+[connections.b]
+base_url = "https://b.example"
+auth.type = "header"
+auth.headers = { X-Key = "hunter2", type = "hunter2", env = { value = "hunter2", format = "hunter2 {}" } }
+[connections.c]
+base_url = "https://c.example"
+[connections.c.auth]
+type = "custom"
+params."env" = "hunter2"
+params.prefix = """hunter2
+hunter2"""
+json.file = '''
+hunter2'''
+basic.username = """hunter2"""
+basic.password = { value = "hunter2" }
+[connections]
+d = { base_url = "https://d.example", http = "auto", auth = { type = "bearer", token = "hunter2" }, prefix = "/x" }
+"#;
+
+fn tells(text: &str) -> Option<String> {
+    let world = World::default().file("keybearer.toml", text);
+    let wrong = world.load("keybearer.toml").result.err()?;
+    let json = serde_json::to_string(&wrong).unwrap();
+    let all = format!("{wrong}\n{wrong:?}\n{json}");
+    all.contains(CANARY).then_some(all)
+}
+
+#[test]
+fn the_secrets_are_good_as_they_stand() {
+    World::default().config(SECRETS);
+}
+
+#[test]
+fn no_slip_of_the_pen_tells_a_secret() {
+    let slips = ["", "\"", "\"\"\"", "{", "}", "=", "\n", "."];
+    for (at, c) in SECRETS.char_indices() {
+        for slip in slips {
+            // One character too few, or something too much.
+            let end = at + if slip.is_empty() { c.len_utf8() } else { 0 };
+            let text = format!("{}{slip}{}", &SECRETS[..at], &SECRETS[end..]);
+            if let Some(told) = tells(&text) {
+                panic!("{slip:?} at {at} tells a secret:\n{text}\n{told}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_lost_or_doubled_line_tells_no_secret() {
+    let lines: Vec<_> = SECRETS.lines().collect();
+    for lost in 0..lines.len() {
+        for other in 0..lines.len() {
+            let mut text = lines.clone();
+            text.insert(other, lines[lost]);
+            assert_eq!(tells(&text.join("\n")), None);
+            text.remove(lost + usize::from(other <= lost));
+            assert_eq!(tells(&text.join("\n")), None);
+        }
+    }
+}
+
+#[test]
+fn a_secret_under_any_likely_name_is_masked() {
+    for name in [
+        "access_key",
+        "access_token",
+        "api_key",
+        "apikey",
+        "auth_token",
+        "bearer",
+        "client_secret",
+        "credential",
+        "credentials",
+        "key",
+        "login",
+        "pass",
+        "passphrase",
+        "passwd",
+        "password",
+        "private_key",
+        "psk",
+        "pwd",
+        "secret",
+        "secrets",
+        "session",
+        "token",
+        "tokens",
+        "user",
+        "username",
+    ] {
+        for table in [
+            "",
+            "[server]",
+            "[admin]",
+            "[log]",
+            "[defaults]",
+            "[connections]",
+            "[connections.a]",
+            "[connections.a.auth]",
+            "[connections.a.auth.basic]",
+            "[connections.a.tls]",
+            "[connections.a.allow]",
+            "[connections.a.strip]",
+            "[connections.a.timeouts]",
+            "[other]",
+        ] {
+            let text = format!("{table}\n{name} = \"hunter2\"\nunknown = 7\n");
+            assert_eq!(tells(&text), None, "{text}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn random_text_never_panics(text in ".{0,200}") {
+        let _ = World::default().file("keybearer.toml", text).load("keybearer.toml");
+    }
+
+    #[test]
+    fn random_pieces_never_panic_nor_tell(pieces in prop::collection::vec(piece(), 0..24)) {
+        prop_assert_eq!(tells(&pieces.concat()), None);
+    }
+}
+
+fn piece() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec![
+        "\n",
+        "\r\n",
+        " ",
+        "=",
+        " = ",
+        "\"",
+        "'",
+        "\"\"\"",
+        "'''",
+        "{",
+        "}",
+        "[",
+        "]",
+        "[[",
+        "]]",
+        ",",
+        ".",
+        "#",
+        "[server]\n",
+        "[connections.a]\n",
+        "[connections.a.auth]\n",
+        "[[connections]]\n",
+        "[connections.a.tls]\n",
+        "include",
+        "listen",
+        "base_url",
+        "auth",
+        "type",
+        "token",
+        "headers",
+        "prefix",
+        "hosts",
+        "timeouts",
+        "\"bearer\"",
+        "\"header\"",
+        "\"https://a.example\"",
+        "\"/a\"",
+        "7",
+        "true",
+        "1979-05-27",
+        "token = \"hunter2\"\n",
+        "auth = { type = \"bearer\", token = \"hunter2\" }\n",
+        "é",
+        "\u{feff}",
+        "\0",
+    ])
+}

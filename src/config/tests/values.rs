@@ -1,0 +1,331 @@
+//! What the keys become.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::level_filters::LevelFilter;
+
+use super::world::World;
+use crate::config::{AllowedHosts, Listen, LogFormat};
+use crate::connection::auth::{Auth, BodyFields};
+use crate::connection::{Connection, Cookies, HeaderCase, HttpVersion, Limits, Timeouts};
+use crate::secret::Origin;
+
+fn valid(name: &str) -> String {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/config/valid/");
+    std::fs::read_to_string(format!("{folder}{name}")).unwrap()
+}
+
+fn connection(text: &str) -> Connection {
+    let text = format!("[connections.a]\nbase_url = \"https://a.example\"\n{text}");
+    World::new().config(&text).connections.remove(0)
+}
+
+fn tcp(host: &str, port: u16) -> Listen {
+    Listen::Tcp {
+        host: host.into(),
+        port,
+    }
+}
+
+#[test]
+fn defaults_are_as_documented() {
+    let config = World::default().config("");
+    assert_eq!(config.server.listen, [tcp("127.0.0.1", 8080)]);
+    assert_eq!(config.server.threads, 0);
+    let hosts = ["localhost", "127.0.0.1", "::1"].map(Into::into).into();
+    assert_eq!(config.server.allowed_hosts, AllowedHosts::Names(hosts));
+    assert!(config.server.allowed_origins.is_empty() && config.connections.is_empty());
+    assert_eq!(config.server.shutdown_grace, Duration::from_secs(30));
+    let admin = config.admin.unwrap();
+    assert_eq!(admin.listen, tcp("127.0.0.1", 9080));
+    assert_eq!(admin.public_url.as_str(), "http://127.0.0.1:9080/");
+    assert_eq!(admin.token, None);
+    let log = (config.log.level, config.log.format, config.log.access);
+    assert_eq!(log, (LevelFilter::INFO, LogFormat::Text, true));
+
+    let connection = connection("");
+    assert_eq!(connection.prefix.as_str(), "/a");
+    assert_eq!(connection.auth, Auth::None);
+    assert_eq!(connection.http, HttpVersion::Auto);
+    assert_eq!(
+        (connection.cookies, connection.retries),
+        (Cookies::Strip, 1)
+    );
+    assert_eq!(connection.timeouts, Timeouts::default());
+    assert_eq!(connection.limits, Limits::default());
+    assert_eq!(connection.header_case, HeaderCase::Lower);
+}
+
+#[test]
+fn every_key_arrives_where_it_belongs() {
+    let config = World::new().config(&valid("everything.toml"));
+    let listen = [
+        tcp("127.0.0.1", 8080),
+        tcp("::1", 8080),
+        tcp("localhost", 0),
+        tcp("localhost", 0),
+        Listen::Unix("/run/keybearer.sock".into()),
+    ];
+    assert_eq!(config.server.listen, listen);
+    let names = ["localhost", "::1", "::1", "keybearer.example", "10.0.0.1"];
+    assert_eq!(
+        config.server.allowed_hosts,
+        AllowedHosts::Names(names.map(Into::into).into())
+    );
+    assert_eq!(
+        config.server.allowed_origins,
+        [
+            "https://app.example",
+            "http://localhost:3000",
+            "chrome-extension://abc"
+        ]
+        .map(Into::into)
+    );
+    let admin = config.admin.unwrap();
+    assert_eq!(
+        admin.public_url.as_str(),
+        "https://keybearer.example/console/"
+    );
+    assert_eq!(admin.token.unwrap().origin(), &Origin::Env("TOKEN".into()));
+    assert_eq!(
+        (config.log.level, config.log.format),
+        (LevelFilter::DEBUG, LogFormat::Json)
+    );
+
+    let [full, dots] = &*config.connections else {
+        panic!("two connections");
+    };
+    assert_eq!((&*full.name, full.prefix.as_str()), ("full", "/full"));
+    assert_eq!(
+        full.hosts,
+        ["full.localhost", "full.example"].map(Into::into)
+    );
+    assert_eq!(full.base_url.to_string(), "https://full.example/api/");
+    assert_eq!(
+        (full.http, full.cookies),
+        (HttpVersion::Http11, Cookies::Pass)
+    );
+    assert_eq!((full.retries, full.header_case), (0, HeaderCase::Preserve));
+    assert!(full.allow.permits_path("/search") && !full.allow.permits_path("/x"));
+    assert_eq!(full.strip.headers, ["x-legacy-key"]);
+    assert_eq!(full.timeouts.connect, Duration::from_millis(250));
+    assert_eq!(full.timeouts.write, Duration::from_secs(3600));
+    assert_eq!(
+        (full.limits.request_body, full.limits.signed_body),
+        (10 << 20, 64 << 10)
+    );
+    assert_eq!(full.tls.ca_certificate.as_ref().unwrap().len(), 1);
+    assert_eq!(
+        full.tls.server_name.as_ref().unwrap().to_str(),
+        "internal.example"
+    );
+    assert_eq!(
+        (&*dots.name, dots.prefix.as_str()),
+        ("with.dots", "/with.dots")
+    );
+    assert_eq!(
+        dots.timeouts.connect,
+        Duration::from_secs(1),
+        "of `[defaults]`"
+    );
+    assert_eq!(dots.limits.signed_body, 1 << 20, "of `[defaults]`");
+    assert_eq!(dots.tls.ca_certificate, None, "no TLS, so no default of it");
+}
+
+#[test]
+fn secrets_are_read_formatted_and_know_their_origin() {
+    let config = World::new().config(&valid("auth.toml"));
+    let auth = |name: &str| {
+        let found = config.connections.iter().find(|c| &*c.name == name);
+        &found.unwrap().auth
+    };
+    let Auth::Bearer(token) = auth("bearer") else {
+        panic!("bearer");
+    };
+    assert_eq!(token.expose(), "hunter2", "one line end dropped");
+    assert_eq!(
+        token.origin(),
+        &Origin::File(Arc::new("secrets/token".into()))
+    );
+    let Auth::Header(fields) = auth("header") else {
+        panic!("header");
+    };
+    let fields: Vec<_> = fields
+        .iter()
+        .map(|f| (&*f.written, f.value.expose()))
+        .collect();
+    assert_eq!(
+        fields,
+        [
+            ("X-Api-Key", "key=hunter2"),
+            ("Authorization", "Token hunter2"),
+            ("X-Literal", "<hunter2>")
+        ],
+        "in the order written"
+    );
+    let Auth::Query(params) = auth("query") else {
+        panic!("query");
+    };
+    assert_eq!(params[1].value.origin(), &Origin::Env("TOKEN".into()));
+    assert_eq!(params[0].value.origin(), &Origin::Literal);
+    let Auth::Custom(custom) = auth("form") else {
+        panic!("custom");
+    };
+    let Some(BodyFields::Form(form)) = &custom.body else {
+        panic!("form");
+    };
+    assert_eq!(
+        form[0].value.expose(),
+        "hunter2\nhunter2",
+        "a form can carry it"
+    );
+    let Auth::Basic(basic) = auth("basic") else {
+        panic!("basic");
+    };
+    assert_eq!((basic.username.expose(), basic.password.expose()), ("", ""));
+    assert_eq!((auth("none"), auth("absent")), (&Auth::None, &Auth::None));
+}
+
+#[test]
+fn the_console_can_be_off_and_names_itself() {
+    assert!(
+        World::default()
+            .config("admin.listen = \"off\"")
+            .admin
+            .is_none()
+    );
+    for (listen, url) in [
+        ("127.0.0.1:9999", "http://127.0.0.1:9999/"),
+        ("[::1]:9999", "http://[::1]:9999/"),
+        ("0.0.0.0:9999", "http://localhost:9999/"),
+        ("unix:/run/kb.sock", "http://localhost/"),
+    ] {
+        let text = format!("[admin]\nlisten = \"{listen}\"\ntoken = \"hunter2\"");
+        let admin = World::default().config(&text).admin.unwrap();
+        assert_eq!(admin.public_url.as_str(), url);
+    }
+}
+
+#[test]
+fn local_consoles_need_no_token() {
+    for listen in ["localhost:1", "127.9.9.9:1", "[::1]:1", "unix:/x", "off"] {
+        World::default().config(&format!("admin.listen = \"{listen}\""));
+    }
+    for listen in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "a.example:1"] {
+        let wrong = World::default().wrong(&format!("admin.listen = \"{listen}\""));
+        assert!(wrong.contains("needs a `token`"), "{wrong}");
+    }
+}
+
+#[test]
+fn what_later_releases_bring_is_refused_by_name() {
+    const SUFFIX: &str = "is not available in this version of keybearer; remove it";
+    const CONNECTION: &str = "[connections.a]\nbase_url = \"https://a.example\"\n";
+    for (text, named) in [
+        ("[callers.x]\ntoken = \"hunter2\"", "`callers`"),
+        ("[store]\ntype = \"file\"", "`store`"),
+        ("[webhooks]\nlisten = \"127.0.0.1:1\"", "`webhooks`"),
+        ("[agents]\nlisten = \"127.0.0.1:1\"", "`agents`"),
+        ("[admin]\nallow_edit = true", "`allow_edit`"),
+        ("[server.tls]\ncertificate = \"a.pem\"", "`tls`"),
+        ("[server]\nforward_proxy = true", "`forward_proxy`"),
+        (
+            "[defaults.network]\nproxy = \"http://u:hunter2@p\"",
+            "`network`",
+        ),
+        ("^network = { proxy = \"http://u:hunter2@p\" }", "`network`"),
+        ("^callers = [\"x\"]", "`callers`"),
+        ("^refresh_on = [{ status = 401 }]", "`refresh_on`"),
+        ("^http = \"2\"", "`http = \"2\"`"),
+        (
+            "^tls.client_certificate = \"a.pem\"",
+            "`client_certificate`",
+        ),
+        ("^tls.client_key = { file = \"hunter2\" }", "`client_key`"),
+        (
+            "^tls.client_key_password = \"hunter2\"",
+            "`client_key_password`",
+        ),
+        (
+            "^tls.client_identity = { file = \"a.p12\" }",
+            "`client_identity`",
+        ),
+        ("^tls.min_version = \"1.3\"", "`min_version`"),
+        (
+            "^auth = { type = \"bearer\", token = { command = [\"x\"] } }",
+            "`command`",
+        ),
+        (
+            "^auth = { type = \"oauth2_client_credentials\", client_secret = \"hunter2\" }",
+            "type `oauth2_client_credentials`",
+        ),
+        (
+            "^auth = { type = \"oauth2_authorization_code\" }",
+            "type `oauth2_authorization_code`",
+        ),
+        (
+            "^auth = { type = \"azure_client_credentials\" }",
+            "type `azure_client_credentials`",
+        ),
+        (
+            "^auth = { type = \"azure_authorization_code\" }",
+            "type `azure_authorization_code`",
+        ),
+        (
+            "^auth = { type = \"oauth2_jwt_bearer\" }",
+            "type `oauth2_jwt_bearer`",
+        ),
+        (
+            "^auth = { type = \"aws_access_key\" }",
+            "type `aws_access_key`",
+        ),
+        ("^auth = { type = \"aws_iam_role\" }", "type `aws_iam_role`"),
+    ] {
+        let wrong = World::default().wrong(&text.replace('^', CONNECTION));
+        let first = wrong.lines().next().unwrap();
+        assert!(
+            first.ends_with(&format!("{named} {SUFFIX}")),
+            "{text}: {wrong}"
+        );
+        assert!(
+            !wrong.contains("hunter2") && !wrong.contains("keybearer.toml:1:1: unknown"),
+            "{wrong}"
+        );
+        assert_eq!(
+            wrong.matches("keybearer.toml:").count(),
+            1,
+            "one fault, told once: {wrong}"
+        );
+    }
+}
+
+#[test]
+fn secrets_and_certificates_from_one_place_are_shared() {
+    let text = (0..2).fold(String::new(), |text, n| {
+        text + &format!(
+            "[connections.c{n}]\nbase_url = \"https://a.example\"\ntls.ca_certificate = \"ca.pem\"\n"
+        )
+    });
+    let config = World::new().config(&text);
+    let [a, b] = [0, 1].map(|n| config.connections[n].tls.ca_certificate.clone().unwrap());
+    assert!(Arc::ptr_eq(&a, &b));
+}
+
+#[test]
+fn thousands_of_connections_take_no_quadratic_time() {
+    let text = (0..4_000).fold(String::new(), |text, n| {
+        text + &format!(
+            "[connections.api-{n}]\nprefix = \"/api/{n}\"\nhosts = [\"api-{n}.localhost\"]\n\
+             base_url = \"https://api-{n}.example/v1\"\nretries = 2\n\
+             auth = {{ type = \"bearer\", token = {{ env = \"TOKEN\" }} }}\n\
+             timeouts = {{ read = \"5s\" }}\n\n"
+        )
+    });
+    // Without optimization these take about two seconds; a quadratic step would take minutes.
+    let start = Instant::now();
+    assert_eq!(World::new().config(&text).connections.len(), 4_000);
+    let wrong = World::new().wrong(&text.replace("retries", "retires").replace("/api/", "api/"));
+    assert_eq!(wrong.matches("keybearer.toml:").count(), 8_000);
+    assert!(start.elapsed() < Duration::from_secs(60));
+}
