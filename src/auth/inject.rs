@@ -124,12 +124,12 @@ impl Merge {
     /// The answer for the caller.
     pub fn apply(&self, content: &[u8]) -> Result<Bytes, Problem> {
         match self.media {
-            Media::Form => Ok(self.into_form(content)),
-            Media::Json => self.into_json(content),
+            Media::Form => Ok(self.merged_form(content)),
+            Media::Json => self.merged_json(content),
         }
     }
 
-    fn into_form(&self, content: &[u8]) -> Bytes {
+    fn merged_form(&self, content: &[u8]) -> Bytes {
         // A form is ASCII; what is not passes encoded, as a browser would have sent it.
         let text = percent_encode(content, percent_encoding::CONTROLS).to_string();
         let mut merged = query::remove(&text, |name| self.names.contains(name))
@@ -142,7 +142,7 @@ impl Merge {
         merged.into()
     }
 
-    fn into_json(&self, content: &[u8]) -> Result<Bytes, Problem> {
+    fn merged_json(&self, content: &[u8]) -> Result<Bytes, Problem> {
         let content = if content.trim_ascii().is_empty() {
             b"{}"
         } else {

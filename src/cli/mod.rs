@@ -2,6 +2,7 @@
 //! else to stderr.
 
 mod check;
+mod health;
 mod logging;
 mod run;
 
@@ -64,6 +65,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Ask the running instance whether it lives: exit code 0 or 1
+    ///
+    /// For the health check of a container: the image has no curl.
+    #[command(hide = true)]
+    Health,
     /// Print shell completions
     ///
     /// For bash: keybearer completions bash > /etc/bash_completion.d/keybearer
@@ -104,6 +110,7 @@ pub fn main() -> ExitCode {
     let outcome = match command {
         None | Some(Command::Run) => run::run(&global),
         Some(Command::Check { json }) => check::check(&global, json),
+        Some(Command::Health) => health::health(&global),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(
                 shell,

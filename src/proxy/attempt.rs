@@ -37,13 +37,13 @@ pub(super) async fn send(
             None
         };
         let request = applied(head, prepared, content);
-        let (failure, unsent) = match upstream.send(request, timeouts, fresh).await {
+        let failure = match upstream.send(request, timeouts, fresh).await {
             Ok(response) => return expected(response.map(Answer::Upstream)),
-            Err(failed) => failed,
+            Err(failure) => failure,
         };
-        let again = match (failure.retry, unsent, spare) {
-            (Retry::Always, Some(request), _) => Some(request.into_parts()),
-            (Retry::Always | Retry::Idempotent, None, spare) => spare,
+        let again = match (failure.retry, failure.unsent) {
+            (Retry::Always, Some(request)) => Some(request.into_parts()),
+            (Retry::Always | Retry::Idempotent, None) => spare,
             _ => None,
         };
         let Some(again) = again.filter(|_| left > 0) else {

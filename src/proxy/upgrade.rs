@@ -72,10 +72,13 @@ pub(super) async fn send(
     let mut request = Request::from_parts(head, Content::Empty);
     let mut left = live.connection.retries;
     let response = loop {
-        match upstream.send_upgrade(request, timeouts).await {
+        let failure = match upstream.send_upgrade(request, timeouts).await {
             Ok(response) => break response,
-            Err((_, Some(unsent))) if left > 0 => request = unsent,
-            Err((failure, _)) => return Err(failure.problem),
+            Err(failure) => failure,
+        };
+        match failure.unsent {
+            Some(unsent) if left > 0 => request = *unsent,
+            _ => return Err(failure.problem),
         }
         left -= 1;
     };

@@ -3,7 +3,9 @@
 use std::error::Error;
 use std::io;
 
-use super::content::ContentFault;
+use hyper::Request;
+
+use super::content::{Content, ContentFault};
 use crate::problem::{Kind, Problem};
 
 /// An attempt that brought no answer.
@@ -13,6 +15,8 @@ pub struct Failure {
     pub problem: Problem,
     /// Whether there may be one.
     pub retry: Retry,
+    /// The request itself, where nothing of it was sent.
+    pub unsent: Option<Box<Request<Content>>>,
 }
 
 /// Whether a failed attempt may be made again.
@@ -27,21 +31,28 @@ pub enum Retry {
 }
 
 impl Failure {
-    /// Nothing reached the upstream.
-    pub fn unsent(problem: Problem) -> Self {
+    /// An attempt that failed in the way that `retry` says.
+    pub fn new(problem: Problem, retry: Retry) -> Self {
+        Self {
+            problem,
+            retry,
+            unsent: None,
+        }
+    }
+
+    /// Nothing reached the upstream: `request` can be sent again.
+    pub fn unsent(problem: Problem, request: Request<Content>) -> Self {
         Self {
             problem,
             retry: Retry::Always,
+            unsent: Some(Box::new(request)),
         }
     }
 
     /// Tells hyper's errors apart.
     pub fn from_hyper(error: &hyper::Error) -> Self {
         if let Some(fault) = find::<ContentFault>(error) {
-            return Self {
-                problem: content_problem(fault),
-                retry: Retry::Never,
-            };
+            return Self::new(content_problem(fault), Retry::Never);
         }
         if error.is_parse_too_large() {
             let text = "the head of the upstream's answer is larger than keybearer reads";
@@ -58,17 +69,14 @@ impl Failure {
             Some(io) => format!("the upstream broke the connection before it answered ({io})"),
             None => "the upstream closed the connection before it answered".to_owned(),
         };
-        Self {
-            problem: Problem::new(Kind::ConnectionTerminated, text),
-            retry: Retry::Idempotent,
-        }
+        Self::new(
+            Problem::new(Kind::ConnectionTerminated, text),
+            Retry::Idempotent,
+        )
     }
 
     fn never(kind: Kind, text: &str) -> Self {
-        Self {
-            problem: Problem::new(kind, text),
-            retry: Retry::Never,
-        }
+        Self::new(Problem::new(kind, text), Retry::Never)
     }
 }
 

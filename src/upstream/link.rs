@@ -64,7 +64,7 @@ impl Link {
         &mut self,
         request: Request<Content>,
         timeouts: &Timeouts,
-    ) -> Result<Response<Incoming>, (Failure, Option<Request<Content>>)> {
+    ) -> Result<Response<Incoming>, Failure> {
         if let Some(expected) = &self.head_expected {
             expected.store(true, Ordering::Relaxed);
         }
@@ -78,12 +78,12 @@ impl Link {
             }
             if let Poll::Ready(answered) = answer.as_mut().poll(cx) {
                 return Poll::Ready(answered.map_err(|mut error| {
-                    let request = error.take_message();
-                    let mut failure = Failure::from_hyper(error.error());
-                    if request.is_some() {
-                        failure.retry = Retry::Always;
+                    let unsent = error.take_message();
+                    let failure = Failure::from_hyper(error.error());
+                    match unsent {
+                        Some(request) => Failure::unsent(failure.problem, request),
+                        None => failure,
                     }
-                    (failure, request)
                 }));
             }
             let now = flow.as_deref().map_or((Stage::Ended, 0), Flow::observe);
@@ -97,7 +97,7 @@ impl Link {
             }
             self.deadline
                 .poll_passed(cx)
-                .map(|()| Err((stalled(now.0, timeouts), None)))
+                .map(|()| Err(stalled(now.0, timeouts)))
         })
         .await
     }
@@ -163,5 +163,5 @@ fn stalled(stage: Stage, timeouts: &Timeouts) -> Failure {
     } else {
         problem
     };
-    Failure { problem, retry }
+    Failure::new(problem, retry)
 }

@@ -29,7 +29,7 @@ use tokio::time::timeout;
 use self::body::UpstreamBody;
 use self::content::Content;
 use self::dial::Dialer;
-use self::fault::Failure;
+use self::fault::{Failure, Retry};
 use self::link::Link;
 use self::pool::Pool;
 use self::stream::{Recase, UpstreamStream};
@@ -53,10 +53,13 @@ struct Identity {
     scheme: Scheme,
     host: Box<str>,
     port: u16,
-    roots: Option<Arc<[CertificateDer<'static>]>>,
+    roots: Roots,
     server_name: Option<ServerName<'static>>,
     spellings: Option<Arc<[Box<str>]>>,
 }
+
+/// Trusted certificates of a connection's own; none for the system's.
+type Roots = Option<Arc<[CertificateDer<'static>]>>;
 
 impl Upstream {
     /// An idle connection, else a fresh one; `fresh` asks for one that was never used.
@@ -99,10 +102,10 @@ impl Upstream {
         request: Request<Content>,
         timeouts: &Timeouts,
         fresh: bool,
-    ) -> Result<Response<UpstreamBody>, (Failure, Option<Request<Content>>)> {
+    ) -> Result<Response<UpstreamBody>, Failure> {
         let mut link = match self.link(timeouts, fresh).await {
             Ok(link) => link,
-            Err(problem) => return Err((Failure::unsent(problem), Some(request))),
+            Err(problem) => return Err(Failure::unsent(problem, request)),
         };
         let (head, incoming) = link.send(request, timeouts).await?.into_parts();
         let mut parts = Some((incoming, link));
@@ -130,16 +133,16 @@ impl Upstream {
         &self,
         request: Request<Content>,
         timeouts: &Timeouts,
-    ) -> Result<Response<Incoming>, (Failure, Option<Request<Content>>)> {
+    ) -> Result<Response<Incoming>, Failure> {
         let (stream, head_expected) = match self.connect(timeouts).await {
             Ok(connected) => connected,
-            Err(problem) => return Err((Failure::unsent(problem), Some(request))),
+            Err(problem) => return Err(Failure::unsent(problem, request)),
         };
         let handshake = link::builder(head_expected.is_some())
             .handshake(TokioIo::new(stream))
             .await;
         let (mut sender, driver) =
-            handshake.map_err(|error| (Failure::unsent(not_taken(&error)), None))?;
+            handshake.map_err(|error| Failure::new(not_taken(&error), Retry::Always))?;
         head_expected
             .iter()
             .for_each(|expected| expected.store(true, std::sync::atomic::Ordering::Relaxed));
@@ -147,15 +150,15 @@ impl Upstream {
         tokio::spawn(driver.with_upgrades());
         match timeout(timeouts.read, sender.send_request(request)).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err((Failure::from_hyper(&error), None)),
+            Ok(Err(error)) => Err(Failure::from_hyper(&error)),
             Err(_) => {
                 let text = format!(
                     "the upstream did not answer within timeouts.read ({:?})",
                     timeouts.read
                 );
-                Err((
-                    Failure::unsent(Problem::new(Kind::ResponseTimeout, text)),
-                    None,
+                Err(Failure::new(
+                    Problem::new(Kind::ResponseTimeout, text),
+                    Retry::Idempotent,
                 ))
             }
         }
@@ -173,7 +176,7 @@ fn not_taken(error: &hyper::Error) -> Problem {
 #[derive(Debug, Default)]
 pub struct Upstreams {
     known: Mutex<HashMap<Identity, Weak<Upstream>>>,
-    configs: Mutex<HashMap<Option<Arc<[CertificateDer<'static>]>>, Weak<ClientConfig>>>,
+    configs: Mutex<HashMap<Roots, Weak<ClientConfig>>>,
 }
 
 impl Upstreams {
