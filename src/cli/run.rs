@@ -33,6 +33,7 @@ pub(super) fn run(global: &Global) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(UNUSABLE));
         }
     };
+    set_limits();
     let parts = Parts::build(found, global)?;
     // The data plane has its threads to itself: nothing of the control plane delays a request.
     let data = runtime("keybearer-data", parts.threads)?;
@@ -41,6 +42,29 @@ pub(super) fn run(global: &Global) -> anyhow::Result<ExitCode> {
     data.shutdown_background();
     control.shutdown_background();
     Ok(code)
+}
+
+/// Raises the limit of open files to what the system grants, as every caller needs one or two; and
+/// asks for no core file, as it would hold the secrets.
+fn set_limits() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let files = getrlimit(Resource::Nofile);
+    // Neither is worth a refusal to start: the first is a convenience, the second a precaution.
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: files.maximum,
+            ..files
+        },
+    );
+    let core = getrlimit(Resource::Core);
+    let _ = setrlimit(
+        Resource::Core,
+        Rlimit {
+            current: Some(0),
+            ..core
+        },
+    );
 }
 
 fn runtime(name: &str, threads: usize) -> io::Result<Runtime> {

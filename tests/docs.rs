@@ -1,0 +1,99 @@
+//! What the documents promise is run: every configuration in them loads, every answer is listed.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use keybearer::problem::Kind;
+
+use crate::harness::{Exit, Process};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// The blocks of a Markdown text that are fenced as `language`.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let fence = format!("```{language}\n");
+    let starts = text.split(&fence).skip(1);
+    starts.map(|rest| rest.split("\n```").next().unwrap().to_owned()).collect()
+}
+
+/// Every `env = "NAME"` of a configuration.
+fn variables(config: &str) -> Vec<String> {
+    let names = config.split("env = \"").skip(1);
+    names.map(|rest| rest.split('"').next().unwrap().to_owned()).collect()
+}
+
+async fn check(path: &Path) -> Exit {
+    let config = std::fs::read_to_string(path).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keybearer"));
+    command.args(["check", "--config"]).arg(path);
+    for name in variables(&config) {
+        command.env(name, "dummy");
+    }
+    Process::run(&mut command).await
+}
+
+/// Checks a configuration that stands in a document, beside the files of the examples.
+async fn check_text(text: &str, what: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(root().join("config/examples")).unwrap() {
+        let file = file.unwrap();
+        if file.path().extension().is_some_and(|extension| extension == "pem") {
+            std::fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+        }
+    }
+    let path = folder.path().join("keybearer.toml");
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    let exit = check(&path).await;
+    assert_eq!(exit.code, Some(0), "{what}:\n{text}\n{}", exit.stderr);
+}
+
+#[tokio::test]
+async fn every_configuration_in_the_documents_loads() {
+    let mut found = 0;
+    for document in ["README.md", "docs/reference.md", "docs/architecture.md"] {
+        for block in blocks(&read(document), "toml") {
+            check_text(&block, document).await;
+            found += 1;
+        }
+    }
+    assert!(found >= 3, "only {found} configurations found");
+}
+
+#[tokio::test]
+async fn every_example_loads() {
+    let mut found = 0;
+    for file in std::fs::read_dir(root().join("config/examples")).unwrap() {
+        let path: PathBuf = file.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            check_text(&std::fs::read_to_string(&path).unwrap(), &path.display().to_string()).await;
+            found += 1;
+        }
+    }
+    assert!(found >= 5, "only {found} examples found");
+}
+
+#[tokio::test]
+async fn the_embedded_default_is_the_file_that_is_shipped() {
+    assert_eq!(keybearer::config::source::EMBEDDED, read("config/keybearer.toml"));
+    check_text(&read("config/keybearer.toml"), "config/keybearer.toml").await;
+}
+
+#[test]
+fn every_answer_of_our_own_is_in_the_table_in_order() {
+    let text = read("docs/problems.md");
+    let rows: Vec<_> = text.lines().filter(|line| line.starts_with("| 4") || line.starts_with("| 5")).collect();
+    assert_eq!(rows.len(), Kind::ALL.len(), "one row per kind");
+    for (kind, row) in Kind::ALL.iter().zip(rows) {
+        let start = format!("| {} | `{}` | `{}` |", kind.status().as_u16(), kind.slug(), kind.error());
+        assert!(row.starts_with(&start), "{row}\nshould start with\n{start}");
+    }
+}
