@@ -1,0 +1,214 @@
+//! Section 5: health, metrics, and who may ask.
+
+use crate::harness::{Keybearer, Setup, Upstream, connection, eventually};
+
+fn table(upstream: &Upstream) -> String {
+    connection(
+        "p",
+        &upstream.url("/base"),
+        "auth = { type = \"bearer\", token = \"ours\" }",
+    )
+}
+
+#[tokio::test]
+async fn health_is_told() {
+    let upstream = Upstream::start().await;
+    let keybearer = Keybearer::start(&table(&upstream)).await;
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(
+            keybearer.ask("GET", path).send().await.status,
+            200,
+            "{path}"
+        );
+    }
+    assert_eq!(keybearer.ask("GET", "/unknown").send().await.status, 404);
+    assert_eq!(
+        keybearer.ask("GET", "/p/x").send().await.status,
+        404,
+        "it is no proxy"
+    );
+    for path in ["/healthz", "/readyz", "/metrics", "/api/reload"] {
+        let response = keybearer.get(path).send().await;
+        response.problem(404, "no-route", "destination_not_found");
+    }
+    assert_eq!(upstream.count(), 0);
+}
+
+#[tokio::test]
+async fn metrics_have_the_promised_names_and_labels() {
+    let upstream = Upstream::start().await;
+    let keybearer = Keybearer::start(&table(&upstream)).await;
+    for _ in 0..3 {
+        keybearer.get("/p/x").send().await;
+    }
+    keybearer.post("/p/x").body("text/plain", "x").send().await;
+    keybearer.get("/p/..").send().await;
+    let labels = [("connection", "p"), ("method", "GET"), ("status", "200")];
+    // A request is counted when its answer is through, a moment after the caller has it.
+    let counted = async || {
+        let metrics = keybearer.metrics().await;
+        let requests = metrics.value("keybearer_requests_total", &labels);
+        let durations = [("connection", "p")];
+        let durations = metrics.value("keybearer_request_duration_seconds_count", &durations);
+        (requests == Some(3.0) && durations >= Some(4.0)).then_some(metrics)
+    };
+    let metrics = eventually("requests in the metrics", counted).await;
+    for (name, labels) in [
+        (
+            "keybearer_requests_total",
+            &["connection", "method", "status"][..],
+        ),
+        (
+            "keybearer_request_duration_seconds_bucket",
+            &["connection", "le"],
+        ),
+        (
+            "keybearer_upstream_duration_seconds_bucket",
+            &["connection", "le"],
+        ),
+        ("keybearer_upstream_duration_seconds_count", &["connection"]),
+        ("keybearer_config_reloads_total", &["result"]),
+        ("keybearer_config_last_reload_success", &[]),
+        ("keybearer_config_generation", &[]),
+    ] {
+        assert!(metrics.has(name), "{name}");
+        assert_eq!(metrics.labels(name), labels, "{name}");
+    }
+    assert!(metrics.has("keybearer_build_info"));
+    assert_eq!(
+        metrics.value("keybearer_config_last_reload_success", &[]),
+        Some(1.0)
+    );
+    let post = [("connection", "p"), ("method", "POST"), ("status", "200")];
+    assert_eq!(metrics.value("keybearer_requests_total", &post), Some(1.0));
+}
+
+#[tokio::test]
+async fn a_callers_invention_makes_no_new_metric() {
+    let upstream = Upstream::start().await;
+    let keybearer = Keybearer::start(&table(&upstream)).await;
+    for n in 0..20 {
+        keybearer
+            .request(&format!("INVENTED{n}"), "/p/x")
+            .send()
+            .await;
+    }
+    let text = keybearer.ask("GET", "/metrics").send().await.text();
+    assert!(!text.contains("INVENTED"), "unbounded label values: {text}");
+}
+
+#[tokio::test]
+async fn metrics_are_prometheus_text() {
+    let upstream = Upstream::start().await;
+    let keybearer = Keybearer::start(&table(&upstream)).await;
+    let response = keybearer.ask("GET", "/metrics").send().await;
+    let content_type = response.header("content-type").unwrap();
+    assert!(content_type.starts_with("text/plain"), "{content_type}");
+    assert!(
+        response
+            .text()
+            .contains("# TYPE keybearer_config_generation gauge")
+    );
+}
+
+#[tokio::test]
+async fn the_console_answers_to_its_own_names_only() {
+    let upstream = Upstream::start().await;
+    let keybearer = Keybearer::start(&table(&upstream)).await;
+    let port = keybearer.console().port();
+    for (host, ours) in [
+        (format!("127.0.0.1:{port}"), true),
+        (format!("localhost:{port}"), true),
+        (format!("LOCALHOST:{port}"), true),
+        ("evil.example".to_owned(), false),
+        (format!("evil.example:{port}"), false),
+        (format!("localhost.evil.example:{port}"), false),
+    ] {
+        let response = keybearer.ask("GET", "/metrics").host(&host).send().await;
+        match ours {
+            true => assert_eq!(response.status, 200, "{host}"),
+            false => assert!(
+                [403, 421].contains(&response.status),
+                "{host}: {response:?}"
+            ),
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_web_page_changes_anything() {
+    let upstream = Upstream::start().await;
+    let keybearer = Keybearer::start(&table(&upstream)).await;
+    for (name, value) in [
+        ("Origin", "https://evil.example"),
+        ("Origin", "null"),
+        ("Sec-Fetch-Site", "cross-site"),
+        ("Sec-Fetch-Site", "same-site"),
+        ("Cookie", "session=1"),
+    ] {
+        let response = keybearer
+            .ask("POST", "/api/reload")
+            .header(name, value)
+            .send()
+            .await;
+        assert_eq!(response.status, 403, "{name}: {value}");
+    }
+    let response = keybearer.ask("GET", "/api/reload").send().await;
+    assert_eq!(response.status, 405, "reading changes nothing");
+    assert_eq!(
+        keybearer.reload().await.status,
+        200,
+        "no browser needs no CSRF token"
+    );
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_where_one_is_set() {
+    let upstream = Upstream::start().await;
+    let setup = Setup::new().env("ADMIN", "the-admin-token");
+    let setup = setup
+        .admin("token = { env = \"ADMIN\" }")
+        .tables(&table(&upstream));
+    let keybearer = setup.start().await;
+    for (value, status) in [
+        (None, 401),
+        (Some("Bearer wrong"), 401),
+        (Some("Bearer the-admin-toke"), 401),
+        (Some("Bearer the-admin-token-"), 401),
+        (Some("Basic dGhlLWFkbWluLXRva2Vu"), 401),
+        (Some("Bearer the-admin-token"), 200),
+        (Some("bearer the-admin-token"), 200),
+    ] {
+        let request = keybearer.ask("POST", "/api/reload");
+        let request = match value {
+            Some(value) => request.header("Authorization", value),
+            None => request,
+        };
+        let response = request.send().await;
+        assert_eq!(response.status, status, "{value:?}");
+        if status == 401 {
+            let challenge = response.header("www-authenticate").unwrap_or_default();
+            assert!(
+                challenge.starts_with("Bearer"),
+                "RFC 9110 §15.5.2: {challenge}"
+            );
+        }
+    }
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(
+            keybearer.ask("GET", path).send().await.status,
+            200,
+            "probes have no token"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_console_may_be_off() {
+    // The harness learns a console's port; without one, `check` has to do.
+    let upstream = Upstream::start().await;
+    let text = format!("[admin]\nlisten = \"off\"\n{}", table(&upstream));
+    let setup = Setup::new().file("off.toml", &text).config("off.toml");
+    let exit = setup.run(&["check"]).await;
+    assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+}

@@ -1,0 +1,57 @@
+//! What the tests stand on: the built executable, upstreams that record, clients that write bytes.
+
+mod certificates;
+mod client;
+mod keybearer;
+mod message;
+mod metrics;
+mod process;
+mod script;
+mod self_tests;
+mod upstream;
+
+use std::future::Future;
+use std::time::Duration;
+
+pub use self::certificates::{Authority, Certificate};
+pub use self::client::{RawClient, Request, Response};
+pub use self::keybearer::{Keybearer, Setup};
+pub use self::metrics::Metrics;
+pub use self::process::{Exit, Process};
+pub use self::script::{Answer, Gate, Step};
+pub use self::upstream::{Recorded, Upstream};
+
+/// How long anything may take before a test calls it stuck: generous, as machines are shared.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Waits until `probe` gives a value, at most [`DEADLINE`].
+pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    within(what, async {
+        loop {
+            if let Some(value) = probe().await {
+                return value;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+}
+
+/// Waits for `future`, at most [`DEADLINE`].
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(DEADLINE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what}: not within {DEADLINE:?}"),
+    }
+}
+
+/// A `[connections.NAME]` table.
+pub fn connection(name: &str, base_url: &str, rest: &str) -> String {
+    format!("[connections.{name}]\nbase_url = \"{base_url}\"\n{rest}\n")
+}
+
+/// Base64 with padding, as in `Authorization: Basic`.
+pub fn base64(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
