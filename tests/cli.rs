@@ -3,7 +3,7 @@
 mod checks;
 mod shutdown;
 
-use crate::harness::{Process, Setup, Upstream, connection};
+use crate::harness::{Process, Setup, Upstream, connection, executable};
 
 fn table(name: &str) -> String {
     connection(
@@ -288,10 +288,7 @@ async fn access_lines_can_be_switched_off() {
 async fn a_closed_standard_output_is_no_panic() {
     let setup = Setup::new().file("keybearer.toml", &table("p"));
     let mut command = std::process::Command::new("sh");
-    let script = format!(
-        "{} completions bash | head -c 1",
-        env!("CARGO_BIN_EXE_keybearer")
-    );
+    let script = format!("{} completions bash | head -c 1", executable().display());
     let exit = Process::run(command.current_dir(setup.path("")).args(["-c", &script])).await;
     assert!(!exit.stderr.contains("panicked"), "{}", exit.stderr);
 }

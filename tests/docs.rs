@@ -7,7 +7,7 @@ use std::process::Command;
 
 use keybearer::problem::Kind;
 
-use crate::harness::{Exit, Process};
+use crate::harness::{Exit, Process, executable};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -21,18 +21,22 @@ fn read(name: &str) -> String {
 fn blocks(text: &str, language: &str) -> Vec<String> {
     let fence = format!("```{language}\n");
     let starts = text.split(&fence).skip(1);
-    starts.map(|rest| rest.split("\n```").next().unwrap().to_owned()).collect()
+    starts
+        .map(|rest| rest.split("\n```").next().unwrap().to_owned())
+        .collect()
 }
 
 /// Every `env = "NAME"` of a configuration.
 fn variables(config: &str) -> Vec<String> {
     let names = config.split("env = \"").skip(1);
-    names.map(|rest| rest.split('"').next().unwrap().to_owned()).collect()
+    names
+        .map(|rest| rest.split('"').next().unwrap().to_owned())
+        .collect()
 }
 
 async fn check(path: &Path) -> Exit {
     let config = std::fs::read_to_string(path).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_keybearer"));
+    let mut command = Command::new(executable());
     command.args(["check", "--config"]).arg(path);
     for name in variables(&config) {
         command.env(name, "dummy");
@@ -45,7 +49,11 @@ async fn check_text(text: &str, what: &str) {
     let folder = tempfile::tempdir().unwrap();
     for file in std::fs::read_dir(root().join("config/examples")).unwrap() {
         let file = file.unwrap();
-        if file.path().extension().is_some_and(|extension| extension == "pem") {
+        if file
+            .path()
+            .extension()
+            .is_some_and(|extension| extension == "pem")
+        {
             std::fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
         }
     }
@@ -73,8 +81,15 @@ async fn every_example_loads() {
     let mut found = 0;
     for file in std::fs::read_dir(root().join("config/examples")).unwrap() {
         let path: PathBuf = file.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "toml") {
-            check_text(&std::fs::read_to_string(&path).unwrap(), &path.display().to_string()).await;
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
+            check_text(
+                &std::fs::read_to_string(&path).unwrap(),
+                &path.display().to_string(),
+            )
+            .await;
             found += 1;
         }
     }
@@ -83,17 +98,28 @@ async fn every_example_loads() {
 
 #[tokio::test]
 async fn the_embedded_default_is_the_file_that_is_shipped() {
-    assert_eq!(keybearer::config::source::EMBEDDED, read("config/keybearer.toml"));
+    assert_eq!(
+        keybearer::config::source::EMBEDDED,
+        read("config/keybearer.toml")
+    );
     check_text(&read("config/keybearer.toml"), "config/keybearer.toml").await;
 }
 
 #[test]
 fn every_answer_of_our_own_is_in_the_table_in_order() {
     let text = read("docs/problems.md");
-    let rows: Vec<_> = text.lines().filter(|line| line.starts_with("| 4") || line.starts_with("| 5")).collect();
+    let rows: Vec<_> = text
+        .lines()
+        .filter(|line| line.starts_with("| 4") || line.starts_with("| 5"))
+        .collect();
     assert_eq!(rows.len(), Kind::ALL.len(), "one row per kind");
     for (kind, row) in Kind::ALL.iter().zip(rows) {
-        let start = format!("| {} | `{}` | `{}` |", kind.status().as_u16(), kind.slug(), kind.error());
+        let start = format!(
+            "| {} | `{}` | `{}` |",
+            kind.status().as_u16(),
+            kind.slug(),
+            kind.error()
+        );
         assert!(row.starts_with(&start), "{row}\nshould start with\n{start}");
     }
 }

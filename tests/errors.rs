@@ -117,7 +117,7 @@ async fn secret_files_that_cannot_be_read_are_named() {
     for (prepare, words, why) in [
         (
             (|_| {}) as fn(&Setup),
-            &["secret", "No such file"][..],
+            &["secret", "does not exist"][..],
             "absent",
         ),
         (

@@ -21,6 +21,7 @@ mod harness;
 mod cli;
 mod clients;
 mod console;
+mod docs;
 mod errors;
 mod forward;
 mod guard;

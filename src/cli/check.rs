@@ -1,12 +1,11 @@
 //! `keybearer check`: the configuration as `run` would read it, told without its secrets.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Global, UNUSABLE, complain, load};
+use super::{Global, UNUSABLE, complain, load, print};
 use crate::config::Config;
 use crate::config::diagnostic::Diagnostics;
 use crate::connection::Connection;
@@ -27,14 +26,14 @@ pub(super) fn check(global: &Global, json: bool) -> anyhow::Result<ExitCode> {
     )?;
     let lines: Vec<_> = found.config.connections.iter().map(Line::of).collect();
     if json {
-        print(&serde_json::to_string_pretty(&Report {
+        print(&json_line(&Report {
             valid: true,
             connections: &lines,
             errors: None,
         })?)?;
     } else {
         let table: String = lines.iter().map(Line::text).collect();
-        print(table.trim_end())?;
+        print(table.as_bytes())?;
         complain(&summary(&found.config, &found.location.to_string()));
     }
     Ok(ExitCode::SUCCESS)
@@ -47,7 +46,7 @@ fn reject(diagnostics: &Diagnostics, json: bool) -> anyhow::Result<ExitCode> {
             connections: &[],
             errors: Some(diagnostics),
         };
-        print(&serde_json::to_string_pretty(&report)?)?;
+        print(&json_line(&report)?)?;
     } else {
         complain(&diagnostics.to_string());
     }
@@ -58,6 +57,12 @@ fn summary(config: &Config, location: &str) -> String {
     let count = config.connections.len();
     let plural = if count == 1 { "" } else { "s" };
     format!("{location} is valid: {count} connection{plural}")
+}
+
+fn json_line(report: &Report<'_>) -> serde_json::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec_pretty(report)?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 #[derive(Serialize)]
@@ -129,16 +134,5 @@ impl<'a> Line<'a> {
             format!(" and {}", self.hosts.join(", "))
         };
         format!("{name}: {prefix}{hosts} -> {base_url}, {auth}{secrets}\n")
-    }
-}
-
-/// Writes to stdout; a reader that went away is no fault of ours.
-fn print(text: &str) -> io::Result<()> {
-    if text.is_empty() {
-        return Ok(());
-    }
-    match writeln!(io::stdout(), "{text}") {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-        _ => Ok(()),
     }
 }

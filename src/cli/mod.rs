@@ -6,6 +6,7 @@ mod health;
 mod logging;
 mod run;
 
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -33,7 +34,8 @@ struct Arguments {
 
 #[derive(Debug, clap::Args)]
 struct Global {
-    /// Configuration: a TOML file, or a folder whose *.toml files are merged
+    /// Configuration: a TOML file, or a folder whose *.toml files are merged [default:
+    /// $KEYBEARER_CONFIG, or the first there is of the usual files]
     ///
     /// Without it: $KEYBEARER_CONFIG, ./keybearer.toml, ./config/keybearer.toml,
     /// /etc/keybearer/keybearer.toml, or else the embedded default, which serves an echo on
@@ -112,13 +114,9 @@ pub fn main() -> ExitCode {
         Some(Command::Check { json }) => check::check(&global, json),
         Some(Command::Health) => health::health(&global),
         Some(Command::Completions { shell }) => {
-            clap_complete::generate(
-                shell,
-                &mut Arguments::command(),
-                "keybearer",
-                &mut std::io::stdout(),
-            );
-            Ok(ExitCode::SUCCESS)
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "keybearer", &mut script);
+            print(&script).map(|()| ExitCode::SUCCESS)
         }
     };
     outcome.unwrap_or_else(|error| {
@@ -143,6 +141,15 @@ fn load(global: &Global) -> anyhow::Result<Result<Found, config::diagnostic::Dia
         sources: loaded.sources,
         config,
     }))
+}
+
+/// Writes to stdout; a reader that went away is no fault of ours.
+fn print(text: &[u8]) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Tells the person at the terminal; stdout is for what was asked for.

@@ -22,7 +22,8 @@ pub struct Diagnostic {
     key: Option<String>,
     message: String,
     hint: Option<String>,
-    #[serde(skip)]
+    /// The line itself, its secrets masked.
+    #[serde(rename = "text")]
     excerpt: Option<Box<str>>,
 }
 
@@ -195,6 +196,7 @@ mod tests {
                 "key": "connections.jira.base_ulr",
                 "message": "unknown key `base_ulr` in `[connections.jira]`",
                 "hint": "did you mean `base_url`?",
+                "text": "base_ulr = \"https://example.atlassian.net\"",
             }])
         );
     }

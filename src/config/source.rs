@@ -228,7 +228,7 @@ pub(crate) enum Unreadable {
     Missing,
     #[error("cannot be read: {0}")]
     Other(io::Error),
-    #[error("can be changed by other users (mode {:04o})", mode & 0o7777)]
+    #[error("is writable by other users (mode {:04o})", mode & 0o7777)]
     Writable { path: PathBuf, mode: u32 },
 }
 

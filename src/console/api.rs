@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
-use http::header::CONTENT_TYPE;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode, Uri};
 use serde_json::json;
 
 use super::Console;
@@ -58,8 +58,19 @@ fn rejection(rejected: &Rejected) -> Problem {
 }
 
 pub(super) async fn not_found() -> Response {
-    refuse(&Problem::new(
-        Kind::NoRoute,
-        "the console has no such path, or not for this method",
-    ))
+    refuse(&Problem::new(Kind::NoRoute, "the console has no such path"))
+}
+
+pub(super) async fn method_refused(uri: Uri) -> Response {
+    let allow = if uri.path().starts_with("/api/") {
+        "POST"
+    } else {
+        "GET, HEAD"
+    };
+    let detail = format!("this path of the console is for {allow}");
+    let mut response = refuse(&Problem::new(Kind::MethodRefused, detail));
+    response
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(allow));
+    response
 }

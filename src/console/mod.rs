@@ -93,7 +93,7 @@ fn router(console: Console, settings: &Admin) -> Router {
         .route("/metrics", get(api::metrics))
         .route("/api/reload", post(api::reload))
         .fallback(api::not_found)
-        .method_not_allowed_fallback(api::not_found)
+        .method_not_allowed_fallback(api::method_refused)
         .with_state(Arc::new(console))
         .layer(middleware::from_fn_with_state(guards, guard::check))
 }

@@ -300,6 +300,8 @@ fn tidy(
     origin: Option<&HeaderValue>,
 ) {
     let switching = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
+    // The caller's own version is hyper's to write: the upstream's means nothing on this hop.
+    *response.version_mut() = http::Version::HTTP_11;
     let headers = response.headers_mut();
     answer::strip(headers, connection.cookies);
     if switching {

@@ -187,22 +187,25 @@ impl Guard {
     /// # Errors
     /// The answer for the caller.
     pub fn origin<'a>(&self, headers: &'a HeaderMap) -> Result<Option<&'a HeaderValue>, Problem> {
-        let origin = headers.get(ORIGIN);
+        let mut origins = headers.get_all(ORIGIN).iter();
+        let origin = origins.next();
+        if origins.next().is_some() {
+            return Err(malformed("a request has one Origin field at most"));
+        }
         if let Some(origin) = origin {
-            if self
-                .origins
-                .iter()
-                .any(|known| origin.as_bytes().eq_ignore_ascii_case(known.as_bytes()))
-            {
+            let listed = |known: &str| origin.as_bytes().eq_ignore_ascii_case(known.as_bytes());
+            if self.origins.iter().any(|known| listed(known)) {
                 return Ok(Some(origin));
             }
             if !is_same_origin(origin, headers.get(HOST)) {
                 return Err(cross_site());
             }
         }
-        match headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes) {
-            None | Some(b"same-origin" | b"none") => Ok(None),
-            Some(_) => Err(cross_site()),
+        let own = |site: &HeaderValue| matches!(site.as_bytes(), b"same-origin" | b"none");
+        if headers.get_all(SEC_FETCH_SITE).iter().all(own) {
+            Ok(None)
+        } else {
+            Err(cross_site())
         }
     }
 }

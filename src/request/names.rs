@@ -1,9 +1,9 @@
 //! Sets of names that are looked up for every field of every request.
 
-/// Names to find quickly, in any letter case and with `_` counted as `-`.
+/// Names to find quickly, in any letter case, and with `_`, `.`, space and `+` counted as `-`.
 ///
 /// Upstreams that pass fields through CGI-like variables cannot tell `X_Api_Key` from `X-Api-Key`,
-/// so neither do we. A table of first letters and lengths turns nearly every other name away
+/// and PHP reads the parameters `api.key`, `api key` and `api_key` as one; so do we. A table of first letters and lengths turns nearly every other name away
 /// before a byte is compared.
 #[derive(Clone, Debug, Default)]
 pub struct NameSet {
@@ -45,10 +45,9 @@ fn same(folded: &[u8], name: &[u8]) -> bool {
 }
 
 fn fold(byte: u8) -> u8 {
-    if byte == b'_' {
-        b'-'
-    } else {
-        byte.to_ascii_lowercase()
+    match byte {
+        b'_' | b'.' | b' ' | b'+' => b'-',
+        other => other.to_ascii_lowercase(),
     }
 }
 

@@ -51,10 +51,8 @@ fn matches(piece: &str, unwanted: impl Fn(&[u8]) -> bool + Copy) -> bool {
         .split_once('=')
         .map_or(piece, |(name, _)| name)
         .as_bytes();
-    if name
-        .iter()
-        .any(|b| matches!(b, b'%' | b'+' | b'.' | b'[' | b' '))
-    {
+    // Only these can hide a name: what else upstreams fold, `unwanted` folds, too.
+    if name.iter().any(|b| matches!(b, b'%' | b'[' | b'+' | b' ')) {
         return matches_decoded(name, unwanted);
     }
     unwanted(name)
@@ -64,7 +62,7 @@ fn matches(piece: &str, unwanted: impl Fn(&[u8]) -> bool + Copy) -> bool {
 fn matches_decoded(name: &[u8], unwanted: impl Fn(&[u8]) -> bool + Copy) -> bool {
     let mut reading = Cow::Borrowed(name);
     loop {
-        if unwanted(&proper(&reading)) {
+        if unwanted(proper(&reading)) {
             return true;
         }
         match Cow::from(percent_decode(&reading)) {
@@ -74,25 +72,16 @@ fn matches_decoded(name: &[u8], unwanted: impl Fn(&[u8]) -> bool + Copy) -> bool
     }
 }
 
-/// The name as PHP and its like read it.
-fn proper(name: &[u8]) -> Vec<u8> {
+/// The name as PHP and its like read it: without leading spaces, up to the first bracket.
+fn proper(name: &[u8]) -> &[u8] {
     let start = name
         .iter()
         .position(|b| !matches!(b, b' ' | b'+'))
         .unwrap_or(name.len());
-    let name = name[start..]
+    name[start..]
         .split(|&b| b == b'[' || b == 0)
         .next()
-        .unwrap_or_default();
-    name.iter()
-        .map(|&b| {
-            if matches!(b, b'.' | b' ' | b'+') {
-                b'_'
-            } else {
-                b
-            }
-        })
-        .collect()
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! From a name to a connected stream: resolve, connect, shake hands, each failure told apart.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -25,39 +26,53 @@ pub(super) struct Dialer {
     pub(super) tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
 }
 
+/// How long dialing may take, and until when that is.
+#[derive(Clone, Copy)]
+struct Patience {
+    limit: Duration,
+    until: Instant,
+}
+
+impl fmt::Display for Patience {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "timeouts.connect ({:?})", self.limit)
+    }
+}
+
 impl Dialer {
     /// Connects within `limit`; every address of the name gets its share of that time.
     ///
     /// # Errors
     /// What failed, for the caller to read.
     pub(super) async fn dial(&self, limit: Duration) -> Result<Transport, Problem> {
-        let deadline = Instant::now() + limit;
-        let addresses = self.resolve(deadline).await?;
-        let (stream, address) = self.connect(&addresses, deadline).await?;
+        let patience = Patience {
+            limit,
+            until: Instant::now() + limit,
+        };
+        let addresses = self.resolve(patience).await?;
+        let (stream, address) = self.connect(&addresses, patience).await?;
         // Heads and small bodies leave at once; without it they may wait for an acknowledgement.
         let _ = stream.set_nodelay(true);
         let Some((config, name)) = &self.tls else {
             return Ok(Transport::Tcp(stream));
         };
         let connector = TlsConnector::from(Arc::clone(config));
-        match timeout_at(deadline, connector.connect(name.clone(), stream)).await {
+        match timeout_at(patience.until, connector.connect(name.clone(), stream)).await {
             Ok(Ok(stream)) => Ok(Transport::Tls(Box::new(stream))),
             Ok(Err(error)) => Err(self.handshake_failed(&error, name, address)),
             Err(_) => Err(self.problem(
                 Kind::ConnectTimeout,
-                &format!(
-                    "the TLS handshake with {address} took longer than timeouts.connect allows"
-                ),
+                &format!("the TLS handshake with {address} took longer than {patience}"),
             )),
         }
     }
 
-    async fn resolve(&self, deadline: Instant) -> Result<Vec<SocketAddr>, Problem> {
+    async fn resolve(&self, patience: Patience) -> Result<Vec<SocketAddr>, Problem> {
         if let Ok(address) = self.host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, self.port)]);
         }
         let hint = "check base_url, and the DNS settings of the machine keybearer runs on";
-        match timeout_at(deadline, lookup_host((&*self.host, self.port))).await {
+        match timeout_at(patience.until, lookup_host((&*self.host, self.port))).await {
             Ok(Ok(addresses)) => match addresses.collect::<Vec<_>>() {
                 none if none.is_empty() => Err(self.problem(
                     Kind::NameNotResolved,
@@ -71,7 +86,7 @@ impl Dialer {
             )),
             Err(_) => Err(self.problem(
                 Kind::ConnectTimeout,
-                &format!("its name was not resolved within timeouts.connect; {hint}"),
+                &format!("its name was not resolved within {patience}; {hint}"),
             )),
         }
     }
@@ -80,16 +95,16 @@ impl Dialer {
     async fn connect(
         &self,
         addresses: &[SocketAddr],
-        deadline: Instant,
+        patience: Patience,
     ) -> Result<(TcpStream, SocketAddr), Problem> {
         let mut last = None;
         for (index, &address) in addresses.iter().enumerate() {
             let left = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
-            let share = deadline.saturating_duration_since(Instant::now()) / left;
+            let share = patience.until.saturating_duration_since(Instant::now()) / left;
             match timeout_at(Instant::now() + share, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => return Ok((stream, address)),
                 Ok(Err(error)) => last = Some(self.connect_failed(&error, address)),
-                Err(_) => last = Some(self.connect_timed_out(address)),
+                Err(_) => last = Some(self.connect_timed_out(address, patience)),
             }
         }
         Err(last.unwrap_or_else(|| self.problem(Kind::NameNotResolved, "the name has no address")))
@@ -106,9 +121,9 @@ impl Dialer {
         self.problem(Kind::Unreachable, &text)
     }
 
-    fn connect_timed_out(&self, address: SocketAddr) -> Problem {
+    fn connect_timed_out(&self, address: SocketAddr, patience: Patience) -> Problem {
         let text = format!(
-            "{address} took no connection within timeouts.connect; check the network and firewalls between"
+            "{address} took no connection within {patience}; check the network and firewalls between"
         );
         self.problem(Kind::ConnectTimeout, &text)
     }
@@ -168,7 +183,8 @@ fn in_words(reason: &CertificateError, name: &ServerName<'_>) -> String {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => format!(
             "its certificate is not for `{name}`; if that is as it should be, set tls.server_name to a name it has"
         ),
-        CertificateError::UnknownIssuer => {
+        // A re-made issuer of a trusted name shows as a bad signature.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "its certificate is from an issuer that is not trusted; set tls.ca_certificate to the issuer's certificate".to_owned()
         }
         CertificateError::Revoked => "its certificate was revoked; it must be replaced there".to_owned(),

@@ -169,7 +169,7 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
     ),
     (
         "[connections.a]\nbase_url = \"http://x\"\nauth = { type = \"none\" }\n[connections.b]\nprefix = \"/a\"\nbase_url = \"http://y\"\nauth = { type = \"none\" }\n",
-        &[":5:", "/a", "`a`"],
+        &[":5:", "/a", "used twice"],
         "a prefix twice",
     ),
     (

@@ -16,6 +16,12 @@ use super::eventually;
 use super::metrics::Metrics;
 use super::process::{Exit, Process};
 
+/// The built executable; `KEYBEARER_TEST_BIN` names another build of it.
+pub fn executable() -> PathBuf {
+    let built = || env!("CARGO_BIN_EXE_keybearer").into();
+    std::env::var_os("KEYBEARER_TEST_BIN").map_or_else(built, PathBuf::from)
+}
+
 /// A folder, a configuration in it, and how the executable is started there.
 pub struct Setup {
     dir: TempDir,
@@ -151,7 +157,7 @@ impl Setup {
 
     /// The executable with these arguments, in the folder, without the environment of the tests.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_keybearer"));
+        let mut command = Command::new(executable());
         command.current_dir(self.dir.path()).env_clear();
         command.env("HOME", self.dir.path());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());

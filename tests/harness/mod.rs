@@ -15,7 +15,7 @@ use std::time::Duration;
 
 pub use self::certificates::{Authority, Certificate};
 pub use self::client::{RawClient, Request, Response};
-pub use self::keybearer::{Keybearer, Setup};
+pub use self::keybearer::{Keybearer, Setup, executable};
 pub use self::metrics::Metrics;
 pub use self::process::{Exit, Process};
 pub use self::script::{Answer, Gate, Step};

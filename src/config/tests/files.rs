@@ -169,7 +169,7 @@ fn files_that_others_can_change_are_refused() {
             assert_eq!(
                 wrong.to_string(),
                 format!(
-                    "a.toml: can be changed by other users (mode {mode:04o})\nhint: run `chmod go-w 'a.toml'`"
+                    "a.toml: is writable by other users (mode {mode:04o})\nhint: run `chmod go-w 'a.toml'`"
                 )
             );
         }
