@@ -122,7 +122,7 @@ async fn secret_files_that_cannot_be_read_are_named() {
         ),
         (
             |setup| fs::create_dir(setup.path("secret")).unwrap(),
-            &["secret", "directory"],
+            &["secret", "folder"],
             "a folder",
         ),
         (

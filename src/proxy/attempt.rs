@@ -3,10 +3,12 @@
 use std::error::Error;
 
 use http::request::Parts;
-use http::{Method, Response, StatusCode, Version};
+use http::{Response, StatusCode, Version};
 use hyper::Request;
+use tokio::time::Instant;
 
 use super::body::Answer;
+use super::spare::Spare;
 use crate::auth::Prepared;
 use crate::live::Live;
 use crate::problem::{Kind, Problem};
@@ -22,6 +24,7 @@ pub(super) async fn send(
     prepared: Prepared<'_>,
     mut head: Parts,
     mut content: Content,
+    mut now: Instant,
 ) -> Result<Response<Answer>, Problem> {
     let Some(upstream) = &live.upstream else {
         let request = applied(head, prepared, content);
@@ -32,18 +35,18 @@ pub(super) async fn send(
     let mut fresh = false;
     loop {
         let spare = if left > 0 {
-            spare(&head, &content)
+            Spare::of(&head, &content)
         } else {
             None
         };
         let request = applied(head, prepared, content);
-        let failure = match upstream.send(request, timeouts, fresh).await {
+        let failure = match upstream.send(request, timeouts, fresh, now).await {
             Ok(response) => return expected(response.map(Answer::Upstream)),
             Err(failure) => failure,
         };
         let again = match (failure.retry, failure.unsent) {
             (Retry::Always, Some(request)) => Some(request.into_parts()),
-            (Retry::Always | Retry::Idempotent, None) => spare,
+            (Retry::Always | Retry::Idempotent, None) => spare.map(Spare::restore),
             _ => None,
         };
         let Some(again) = again.filter(|_| left > 0) else {
@@ -53,6 +56,7 @@ pub(super) async fn send(
         (head, content) = again;
         left -= 1;
         fresh = true;
+        now = Instant::now();
     }
 }
 
@@ -61,16 +65,6 @@ fn applied(mut head: Parts, prepared: Prepared<'_>, content: Content) -> Request
     prepared.apply(&mut head.headers);
     head.version = Version::HTTP_11;
     Request::from_parts(head, content)
-}
-
-/// A second copy of a request that may be repeated, without the credential.
-fn spare(head: &Parts, content: &Content) -> Option<(Parts, Content)> {
-    let repeatable = matches!(
-        head.method,
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
-    );
-    let content = repeatable.then(|| content.again())??;
-    Some((head.clone(), content))
 }
 
 /// Refuses a switch of protocols that nobody asked for.

@@ -4,25 +4,31 @@ mod attempt;
 pub mod body;
 mod record;
 pub mod serve;
+mod spare;
 mod stream;
 mod upgrade;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, HOST};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, Uri};
+use http::{HeaderValue, Method, Response, Uri};
+use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 use hyper::Request;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use self::body::{Answer, AnswerBody};
 use self::record::Record;
 use crate::auth::Prepared;
+use crate::auth::inject::Merge;
 use crate::connection::Connection;
 use crate::live::{Live, Reader, Snapshot};
 use crate::metrics::{ConnectionMetrics, Metrics};
@@ -48,6 +54,37 @@ struct Caller {
     local: Option<SocketAddr>,
     /// Whether an answer is being made: what hyper writes while none is, is its own.
     serving: AtomicBool,
+    opened: Instant,
+    /// When the last answer ended, in milliseconds since the connection was opened.
+    done: AtomicU64,
+}
+
+impl Caller {
+    fn new(proxy: Arc<Proxy>, local: Option<SocketAddr>) -> Self {
+        Self {
+            proxy,
+            local,
+            serving: AtomicBool::new(false),
+            opened: Instant::now(),
+            done: AtomicU64::new(0),
+        }
+    }
+
+    /// Notes that an answer ended.
+    fn done(&self, now: Instant) {
+        let milliseconds = now.saturating_duration_since(self.opened).as_millis();
+        self.done.store(
+            milliseconds.try_into().unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
+        self.serving.store(false, Ordering::Relaxed);
+    }
+
+    /// Since when no answer is being made; none while one is.
+    fn idle_since(&self) -> Option<Instant> {
+        let done = Duration::from_millis(self.done.load(Ordering::Relaxed));
+        (!self.serving.load(Ordering::Relaxed)).then(|| self.opened + done)
+    }
 }
 
 /// A request past steps 1 to 4: where it goes is settled.
@@ -113,24 +150,26 @@ async fn forward(
     let prepared = live.authenticator.prepare();
     live.strip.head(&mut head.headers);
     head.uri = target(&admitted, &live, prepared).map_err(on_this)?;
-    head.headers.insert(http::header::HOST, live.host.clone());
-    let content = merge(
-        prepared,
-        &mut head.headers,
-        &head.method,
-        content,
-        &live.connection,
-    )
-    .await
-    .map_err(on_this)?;
+    head.headers.insert(HOST, live.host.clone());
+    let content = match prepared.merge() {
+        Some(merge) => {
+            let merged = merged(merge, &mut head, content, &live.connection)
+                .await
+                .map_err(on_this)?;
+            record.waited();
+            merged
+        }
+        None => content,
+    };
 
-    record.sent();
     let mut response = match upgrade {
         Some(upgrade) => upgrade::send(&caller.proxy, &live, prepared, head, upgrade).await,
-        None => attempt::send(&live, prepared, head, content).await,
+        None => attempt::send(&live, prepared, head, content, record.ready()).await,
     }
     .map_err(on_this)?;
-    record.received();
+    if let Answer::Upstream(body) = response.body() {
+        record.received(body.begun());
+    }
 
     let prefix = &admitted.uri.path()[..admitted.prefix_len];
     tidy(
@@ -208,7 +247,7 @@ fn bounded(head: &Parts, incoming: Incoming, connection: &Connection) -> Result<
     let limit = connection.limits.request_body;
     let length = head
         .headers
-        .get(http::header::CONTENT_LENGTH)
+        .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok());
     if length
         .and_then(|text| text.parse::<u64>().ok())
@@ -250,46 +289,40 @@ fn target(admitted: &Admitted, live: &Live, prepared: Prepared<'_>) -> Result<Ur
     })
 }
 
-/// Step 6 for content: reads it whole where the credential goes into it.
-async fn merge(
-    prepared: Prepared<'_>,
-    headers: &mut HeaderMap,
-    method: &http::Method,
+/// Step 6 for content: reads it whole, as the credential goes into it.
+async fn merged(
+    merge: &Merge,
+    head: &mut Parts,
     content: Content,
     connection: &Connection,
 ) -> Result<Content, Problem> {
-    use http::Method;
-    let Some(merge) = prepared.merge() else {
-        return Ok(content);
-    };
-    let empty = http_body::Body::is_end_stream(&content);
+    let empty = content.is_end_stream();
     if empty
         && matches!(
-            *method,
+            head.method,
             Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE
         )
     {
         return Ok(content);
     }
-    merge.accept(headers, empty)?;
+    merge.accept(&mut head.headers, empty)?;
     let limit = connection.limits.signed_body;
-    let length = usize::try_from(limit).unwrap_or(usize::MAX);
-    let whole = Limited::new(content, length);
+    let whole = Limited::new(content, usize::try_from(limit).unwrap_or(usize::MAX));
     let whole = tokio::time::timeout(connection.timeouts.read, whole.collect())
         .await
-        .map_err(|_| {
-            Problem::new(
-                Kind::CallerTimeout,
-                "the content did not arrive within timeouts.read",
-            )
-            .closing()
-        })?
+        .map_err(|_| stopped(connection))?
         .map_err(|error| {
-            attempt::content_problem(&*error)
-                .unwrap_or_else(|| too_large(limit, "limits.signed_body"))
+            let fault = attempt::content_problem(&*error);
+            fault.unwrap_or_else(|| too_large(limit, "limits.signed_body"))
         })?;
-    headers.remove(http::header::CONTENT_LENGTH);
+    head.headers.remove(CONTENT_LENGTH);
     merge.apply(&whole.to_bytes()).map(Content::held)
+}
+
+fn stopped(connection: &Connection) -> Problem {
+    let read = connection.timeouts.read;
+    let detail = format!("the request's content did not arrive within timeouts.read ({read:?})");
+    Problem::new(Kind::CallerTimeout, detail).closing()
 }
 
 /// Step 8.

@@ -1,11 +1,11 @@
 //! What is told of a request when it is over: its log line and its metrics.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{Method, StatusCode, Uri};
 use hyper::Request;
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::Caller;
@@ -23,7 +23,8 @@ pub(super) struct Record {
     /// For the log line; none if nobody wants one.
     path: Option<Uri>,
     begun: Instant,
-    sent: Option<Instant>,
+    /// When the request was ready to be sent.
+    ready: Instant,
     upstream: Option<Duration>,
     status: Option<StatusCode>,
     bytes: u64,
@@ -32,13 +33,14 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn begin<B>(caller: Arc<Caller>, request: &Request<B>) -> Self {
+        let begun = Instant::now();
         Self {
             caller,
             live: None,
             method: request.method().clone(),
             path: None,
-            begun: Instant::now(),
-            sent: None,
+            begun,
+            ready: begun,
             upstream: None,
             status: None,
             bytes: 0,
@@ -55,12 +57,19 @@ impl Record {
         self.live = Some(Arc::clone(live));
     }
 
-    pub(super) fn sent(&mut self) {
-        self.sent = Some(Instant::now());
+    /// Notes that the request had to be waited for before it could be sent.
+    pub(super) fn waited(&mut self) {
+        self.ready = Instant::now();
     }
 
-    pub(super) fn received(&mut self) {
-        self.upstream = self.sent.map(|sent| sent.elapsed());
+    /// When the request was ready to be sent.
+    pub(super) fn ready(&self) -> Instant {
+        self.ready
+    }
+
+    /// Notes when the head of the upstream's answer arrived.
+    pub(super) fn received(&mut self, at: Instant) {
+        self.upstream = Some(at.saturating_duration_since(self.ready));
     }
 
     pub(super) fn answered(&mut self, status: StatusCode) {
@@ -118,8 +127,9 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.caller.serving.store(false, Ordering::Relaxed);
-        let duration = self.begun.elapsed();
+        let now = Instant::now();
+        self.caller.done(now);
+        let duration = now.saturating_duration_since(self.begun);
         // No status: the caller went away before there was one to answer with (nginx's 499).
         let status = self
             .status

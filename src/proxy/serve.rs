@@ -15,7 +15,6 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -175,17 +174,14 @@ impl ServerApp for App {
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let _running = self.proxy.running.token();
         let local = stream
             .get_socket_digest()
             .and_then(|digest| digest.local_addr()?.as_inet().copied());
-        let caller = Arc::new(Caller {
-            proxy: Arc::clone(&self.proxy),
-            local,
-            serving: AtomicBool::new(false),
-        });
+        let caller = Arc::new(Caller::new(Arc::clone(&self.proxy), local));
         let preserve = self.proxy.reader.take().header_case == HeaderCase::Preserve;
-        speak(stream, caller, preserve, shutdown.clone()).await;
+        // A task of its own: polled directly, and not through the layers that accepted it.
+        let speaking = speak(stream, caller, preserve, shutdown.clone());
+        self.proxy.running.spawn(speaking);
         None
     }
 }
@@ -215,7 +211,7 @@ async fn speak(
     );
     let stopped = {
         let mut told = pin!(stop(shutdown.clone()));
-        let mut idle = Idle::new();
+        let mut idle = Idle(Deadline::new(HEAD_DEADLINE));
         let mut asked = false;
         std::future::poll_fn(|cx| {
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
@@ -248,28 +244,16 @@ async fn stop(mut shutdown: ShutdownWatch) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
-/// The deadline for the next head, which runs while no request is being answered.
-struct Idle {
-    deadline: Deadline,
-    was_serving: bool,
-}
+/// Ends a connection that is idle for too long, or whose next head does not come to its end.
+struct Idle(Deadline);
 
 impl Idle {
-    fn new() -> Self {
-        Self {
-            deadline: Deadline::new(HEAD_DEADLINE),
-            was_serving: false,
-        }
-    }
-
     fn poll_over(&mut self, cx: &mut Context<'_>, caller: &Caller) -> Poll<()> {
-        if caller.serving.load(Ordering::Relaxed) {
-            self.was_serving = true;
+        // While an answer is being made, its own deadlines hold.
+        let Some(since) = caller.idle_since() else {
             return Poll::Pending;
-        }
-        if std::mem::replace(&mut self.was_serving, false) {
-            self.deadline.set(HEAD_DEADLINE);
-        }
-        self.deadline.poll_passed(cx)
+        };
+        self.0.set(since + HEAD_DEADLINE);
+        self.0.poll_passed(cx)
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use super::Upstream;
 use super::deadline::Deadline;
@@ -21,6 +22,7 @@ pub struct UpstreamBody {
     incoming: Incoming,
     source: Source,
     read: Duration,
+    begun: Instant,
 }
 
 #[derive(Debug)]
@@ -40,18 +42,19 @@ impl UpstreamBody {
         link: Box<Link>,
         upstream: Arc<Upstream>,
         timeouts: &Timeouts,
-        cx: &mut Context<'_>,
+        now: Instant,
     ) -> Self {
         let source = Source::Link(link, upstream, timeouts.idle);
         let mut body = Self {
             incoming,
             source,
             read: timeouts.read,
+            begun: now,
         };
         if body.incoming.is_end_stream() {
-            body.release(cx);
+            body.release();
         } else if let Source::Link(link, ..) = &mut body.source {
-            link.deadline().set(timeouts.read);
+            link.progressed(now, timeouts.read);
         }
         body
     }
@@ -63,23 +66,53 @@ impl UpstreamBody {
             incoming,
             source,
             read: timeouts.read,
+            begun: Instant::now(),
         }
     }
 
-    fn deadline(&mut self) -> Option<&mut Deadline> {
+    /// When its head had arrived.
+    pub fn begun(&self) -> Instant {
+        self.begun
+    }
+
+    fn progressed(&mut self) {
+        let now = Instant::now();
         match &mut self.source {
-            Source::Link(link, ..) => Some(link.deadline()),
-            Source::Task(deadline) => Some(deadline),
-            Source::Done => None,
+            Source::Link(link, ..) => link.progressed(now, self.read),
+            Source::Task(deadline) => deadline.set(now + self.read),
+            Source::Done => {}
+        }
+    }
+
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.source {
+            Source::Link(link, ..) => link.poll_stalled(cx),
+            Source::Task(deadline) => deadline.poll_passed(cx),
+            Source::Done => Poll::Pending,
+        }
+    }
+
+    /// What has arrived; only when that is nothing, the connection is looked at.
+    fn poll_incoming(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        match &mut self.source {
+            Source::Link(link, ..) if polled.is_pending() => {
+                link.drive(cx);
+                Pin::new(&mut self.incoming).poll_frame(cx)
+            }
+            _ => polled,
         }
     }
 
     /// Gives the link back, as soon as nothing is left to read: hyper's server does not ask again
     /// once it has as many bytes as were announced.
-    fn release(&mut self, cx: &mut Context<'_>) {
+    fn release(&mut self) {
         if let Source::Link(mut link, upstream, idle) =
             std::mem::replace(&mut self.source, Source::Done)
-            && link.is_reusable(cx)
+            && (link.is_idle() || link.is_reusable())
         {
             upstream.pool.put(link, idle);
         }
@@ -95,18 +128,12 @@ impl Body for UpstreamBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
         let this = self.get_mut();
-        if let Source::Link(link, ..) = &mut this.source {
-            link.drive(cx);
-        }
-        match Pin::new(&mut this.incoming).poll_frame(cx) {
+        match this.poll_incoming(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 if this.incoming.is_end_stream() {
-                    this.release(cx);
+                    this.release();
                 } else {
-                    let read = this.read;
-                    this.deadline()
-                        .into_iter()
-                        .for_each(|deadline| deadline.set(read));
+                    this.progressed();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -115,16 +142,13 @@ impl Body for UpstreamBody {
                 Poll::Ready(Some(Err(AnswerFault::Broken(error))))
             }
             Poll::Ready(None) => {
-                this.release(cx);
+                this.release();
                 Poll::Ready(None)
             }
-            Poll::Pending => match this.deadline().map(|deadline| deadline.poll_passed(cx)) {
-                Some(Poll::Ready(())) => {
-                    this.source = Source::Done;
-                    Poll::Ready(Some(Err(AnswerFault::Stalled)))
-                }
-                _ => Poll::Pending,
-            },
+            Poll::Pending => this.poll_stalled(cx).map(|()| {
+                this.source = Source::Done;
+                Some(Err(AnswerFault::Stalled))
+            }),
         }
     }
 

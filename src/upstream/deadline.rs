@@ -26,12 +26,17 @@ impl Deadline {
         }
     }
 
-    /// Moves it to `after` from now.
-    pub fn set(&mut self, after: Duration) {
-        self.at = Instant::now() + after;
+    /// Moves it to `at`.
+    pub fn set(&mut self, at: Instant) {
+        self.at = at;
         if self.at < self.timer.deadline() {
             self.timer.as_mut().reset(self.at);
         }
+    }
+
+    /// When it passes, as it stands.
+    pub fn at(&self) -> Instant {
+        self.at
     }
 
     /// Ready once it has passed.
@@ -56,7 +61,7 @@ mod tests {
         let start = Instant::now();
         let mut deadline = Deadline::new(Duration::from_secs(1));
         tokio::time::sleep(Duration::from_millis(900)).await;
-        deadline.set(Duration::from_secs(1));
+        deadline.set(Instant::now() + Duration::from_secs(1));
         poll_fn(|cx| deadline.poll_passed(cx)).await;
         assert_eq!(start.elapsed().as_millis(), 1900);
     }
@@ -65,7 +70,7 @@ mod tests {
     async fn it_can_be_moved_closer() {
         let start = Instant::now();
         let mut deadline = Deadline::new(Duration::from_secs(60));
-        deadline.set(Duration::from_secs(1));
+        deadline.set(Instant::now() + Duration::from_secs(1));
         poll_fn(|cx| deadline.poll_passed(cx)).await;
         assert_eq!(start.elapsed().as_secs(), 1);
     }

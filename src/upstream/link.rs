@@ -8,12 +8,14 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
 
 use super::content::{Content, Flow, Stage};
 use super::deadline::Deadline;
@@ -29,9 +31,12 @@ const MAX_HEAD: usize = 256 << 10;
 #[derive(Debug)]
 pub(super) struct Link {
     sender: SendRequest<Content>,
-    driver: http1::Connection<TokioIo<UpstreamStream>, Content>,
-    finished: bool,
+    /// None once the connection ended: dropping it is what makes hyper give back a request that
+    /// it holds.
+    driver: Option<Driver>,
     deadline: Deadline,
+    /// When it last made progress, as far as anybody looked.
+    progress: Instant,
     head_expected: Option<Arc<AtomicBool>>,
 }
 
@@ -49,14 +54,14 @@ impl Link {
         let (sender, driver) = builder.handshake(TokioIo::new(stream)).await?;
         Ok(Self {
             sender,
-            driver,
-            finished: false,
+            driver: Some(driver),
             deadline: Deadline::new(timeouts.read),
+            progress: Instant::now(),
             head_expected,
         })
     }
 
-    /// Sends a request and waits for the head of its answer.
+    /// Sends a request at `now` and waits for the head of its answer.
     ///
     /// # Errors
     /// Why there is no answer; the request itself where nothing of it was sent.
@@ -64,18 +69,19 @@ impl Link {
         &mut self,
         request: Request<Content>,
         timeouts: &Timeouts,
+        now: Instant,
     ) -> Result<Response<Incoming>, Failure> {
         if let Some(expected) = &self.head_expected {
             expected.store(true, Ordering::Relaxed);
         }
         let flow = request.body().flow();
-        let mut observed = None;
+        let observe = || flow.as_deref().map_or((Stage::Ended, 0), Flow::observe);
+        let mut observed = observe();
+        self.progress = now;
+        self.deadline.set(now + allowance(observed.0, timeouts));
         let mut answer = pin!(self.sender.try_send_request(request));
         poll_fn(|cx| {
-            // What hyper holds when the connection ends is still told by `answer`.
-            if !self.finished {
-                self.finished = Pin::new(&mut self.driver).poll(cx).is_ready();
-            }
+            drive(&mut self.driver, cx);
             if let Poll::Ready(answered) = answer.as_mut().poll(cx) {
                 return Poll::Ready(answered.map_err(|mut error| {
                     let unsent = error.take_message();
@@ -86,38 +92,71 @@ impl Link {
                     }
                 }));
             }
-            let now = flow.as_deref().map_or((Stage::Ended, 0), Flow::observe);
-            if observed != Some(now) {
-                observed = Some(now);
-                self.deadline.set(if now.0 == Stage::Sending {
-                    timeouts.write
-                } else {
-                    timeouts.read
-                });
+            let seen = observe();
+            if seen != observed {
+                observed = seen;
+                self.deadline
+                    .set(Instant::now() + allowance(seen.0, timeouts));
             }
             self.deadline
                 .poll_passed(cx)
-                .map(|()| Err(stalled(now.0, timeouts)))
+                .map(|()| Err(stalled(seen.0, timeouts)))
         })
         .await
     }
 
     /// Drives the connection for whoever reads the answer.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        if !self.finished {
-            self.finished = Pin::new(&mut self.driver).poll(cx).is_ready();
-        }
+        drive(&mut self.driver, cx);
     }
 
-    /// The deadline of whatever is waited for.
-    pub(super) fn deadline(&mut self) -> &mut Deadline {
-        &mut self.deadline
+    /// Notes progress: whoever waits gives it `read` from `now` on.
+    pub(super) fn progressed(&mut self, now: Instant, read: Duration) {
+        self.progress = now;
+        self.deadline.set(now + read);
+    }
+
+    /// When it last made progress.
+    pub(super) fn last_progress(&self) -> Instant {
+        self.progress
+    }
+
+    /// Ready once there was no progress for too long.
+    pub(super) fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.deadline.poll_passed(cx)
+    }
+
+    /// Whether another request can be sent, as far as is known.
+    pub(super) fn is_idle(&self) -> bool {
+        self.driver.is_some() && self.sender.is_ready()
     }
 
     /// Whether another request can be sent: looks at what the upstream did meanwhile.
-    pub(super) fn is_reusable(&mut self, cx: &mut Context<'_>) -> bool {
-        self.drive(cx);
-        !self.finished && self.sender.is_ready()
+    pub(super) fn is_reusable(&mut self) -> bool {
+        // Nobody waits for an idle link, so nobody is to be woken.
+        self.drive(&mut Context::from_waker(Waker::noop()));
+        self.is_idle()
+    }
+}
+
+type Driver = http1::Connection<TokioIo<UpstreamStream>, Content>;
+
+/// Polls the connection unless it has ended. How it ended is told where somebody waits: by the
+/// answer, or by its content.
+fn drive(driver: &mut Option<Driver>, cx: &mut Context<'_>) {
+    if driver
+        .as_mut()
+        .is_some_and(|driver| Pin::new(driver).poll(cx).is_ready())
+    {
+        *driver = None;
+    }
+}
+
+/// How long the side whose turn it is may take.
+fn allowance(stage: Stage, timeouts: &Timeouts) -> Duration {
+    match stage {
+        Stage::Sending => timeouts.write,
+        Stage::Ended | Stage::Waiting => timeouts.read,
     }
 }
 

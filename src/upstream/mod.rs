@@ -12,11 +12,8 @@ pub mod stream;
 pub mod tls;
 
 use std::collections::HashMap;
-use std::future::poll_fn;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
-use std::task::Poll;
-use std::time::Instant;
 
 use hyper::body::Incoming;
 use hyper::{Request, Response};
@@ -24,7 +21,7 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 use rustls_pki_types::{CertificateDer, ServerName};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use self::body::UpstreamBody;
 use self::content::Content;
@@ -62,19 +59,10 @@ struct Identity {
 type Roots = Option<Arc<[CertificateDer<'static>]>>;
 
 impl Upstream {
-    /// An idle connection, else a fresh one; `fresh` asks for one that was never used.
-    ///
-    /// # Errors
-    /// Why there is none.
-    async fn link(&self, timeouts: &Timeouts, fresh: bool) -> Result<Box<Link>, Problem> {
-        if !fresh && let Some(link) = poll_fn(|cx| Poll::Ready(self.pool.take(cx))).await {
-            return Ok(link);
-        }
+    async fn fresh_link(&self, timeouts: &Timeouts) -> Result<Box<Link>, Problem> {
         let (stream, head_expected) = self.connect(timeouts).await?;
-        let link = Link::new(stream, head_expected, timeouts)
-            .await
-            .map_err(|error| not_taken(&error))?;
-        Ok(Box::new(link))
+        let link = Link::new(stream, head_expected, timeouts).await;
+        link.map(Box::new).map_err(|error| not_taken(&error))
     }
 
     async fn connect(
@@ -93,36 +81,48 @@ impl Upstream {
         ))
     }
 
-    /// Makes one attempt: sends a request, waits for the head of its answer.
+    /// Makes one attempt at `now`: sends a request, waits for the head of its answer.
+    ///
+    /// An idle connection is used if there is one, unless `fresh` is asked for; that some were
+    /// closed by the upstream meanwhile is no failed attempt.
     ///
     /// # Errors
     /// Why there is no answer; the request itself where nothing of it was sent.
     pub async fn send(
         self: &Arc<Self>,
-        request: Request<Content>,
+        mut request: Request<Content>,
         timeouts: &Timeouts,
         fresh: bool,
+        now: Instant,
     ) -> Result<Response<UpstreamBody>, Failure> {
-        let mut link = match self.link(timeouts, fresh).await {
+        while !fresh && let Some(mut link) = self.pool.take() {
+            match link.send(request, timeouts, now).await {
+                Ok(response) => return Ok(self.answer(response, link, timeouts)),
+                Err(Failure {
+                    unsent: Some(unsent),
+                    ..
+                }) => request = *unsent,
+                Err(failure) => return Err(failure),
+            }
+        }
+        let mut link = match self.fresh_link(timeouts).await {
             Ok(link) => link,
             Err(problem) => return Err(Failure::unsent(problem, request)),
         };
-        let (head, incoming) = link.send(request, timeouts).await?.into_parts();
-        let mut parts = Some((incoming, link));
-        let body = poll_fn(|cx| {
-            // Polled once: it is ready at once.
-            let Some((incoming, link)) = parts.take() else {
-                return Poll::Pending;
-            };
-            Poll::Ready(UpstreamBody::on_link(
-                incoming,
-                link,
-                Arc::clone(self),
-                timeouts,
-                cx,
-            ))
-        });
-        Ok(Response::from_parts(head, body.await))
+        let response = link.send(request, timeouts, Instant::now()).await?;
+        Ok(self.answer(response, link, timeouts))
+    }
+
+    /// The answer with its link, which goes back to the pool when all of it was read.
+    fn answer(
+        self: &Arc<Self>,
+        response: Response<Incoming>,
+        link: Box<Link>,
+        timeouts: &Timeouts,
+    ) -> Response<UpstreamBody> {
+        let now = Instant::now();
+        response
+            .map(|incoming| UpstreamBody::on_link(incoming, link, Arc::clone(self), timeouts, now))
     }
 
     /// Sends a request that asks for an upgrade, on a connection of its own.

@@ -1,9 +1,9 @@
 //! Idle links of one upstream: [`Pool`].
 
-use std::task::{Context, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::link::Link;
 
@@ -23,29 +23,22 @@ struct Idle {
 }
 
 impl Pool {
-    /// A link that was open a moment ago; those found closed are dropped.
-    pub(super) fn take(&self, cx: &mut Context<'_>) -> Option<Box<Link>> {
-        loop {
-            let mut idle = self.idle.lock().pop()?;
-            if idle.link.is_reusable(cx) {
-                return Some(idle.link);
-            }
-        }
+    /// The link used last. Whether it is still open shows when a request is sent: one that the
+    /// upstream has closed gives the request back.
+    pub(super) fn take(&self) -> Option<Box<Link>> {
+        self.idle.lock().pop().map(|idle| idle.link)
     }
 
-    /// Keeps a link for at most `idle`.
+    /// Keeps a link for at most `idle` after its last progress.
     pub(super) fn put(&self, link: Box<Link>, idle: Duration) {
-        self.idle.lock().push(Idle {
-            link,
-            until: Instant::now() + idle,
-        });
+        let until = link.last_progress() + idle;
+        self.idle.lock().push(Idle { link, until });
     }
 
     /// Drops what is too old or was closed by the upstream: nobody else looks at idle links.
     pub(super) fn sweep(&self, now: Instant) {
         let mut kept = std::mem::take(&mut *self.idle.lock());
-        let mut cx = Context::from_waker(Waker::noop());
-        kept.retain_mut(|idle| now < idle.until && idle.link.is_reusable(&mut cx));
+        kept.retain_mut(|idle| now < idle.until && idle.link.is_reusable());
         let mut idle = self.idle.lock();
         // What was put back meanwhile was used last: it stays on top.
         kept.append(&mut idle);
