@@ -7,14 +7,12 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use notify_debouncer_full::notify::event::{AccessKind, AccessMode};
-use notify_debouncer_full::notify::{self, EventKind, RecommendedWatcher, RecursiveMode};
-use notify_debouncer_full::{
-    DebounceEventResult, DebouncedEvent, Debouncer, NoCache, new_debouncer_opt,
-};
+use notify::event::{AccessKind, AccessMode};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tracing::level_filters::LevelFilter;
 use tracing::{error, info, warn};
 
@@ -26,6 +24,9 @@ use crate::metrics::Metrics;
 
 /// How long files must be quiet before they are read: an editor's burst is one reload.
 const QUIET: Duration = Duration::from_millis(300);
+
+/// How long a burst that does not end may put off the reload.
+const LONGEST_BURST: Duration = Duration::from_secs(2);
 
 /// How often files are read without being told, for file systems that tell nothing.
 const FALLBACK: Duration = Duration::from_secs(30);
@@ -222,7 +223,10 @@ pub async fn watch(reloader: Arc<Reloader>) -> std::io::Result<()> {
         // The first tick is at once: what changed before the watcher stood is seen, too.
         let cause = tokio::select! {
             _ = hangup.recv() => Cause::Signal,
-            Some(()) = poked.recv() => Cause::Files,
+            Some(()) = poked.recv() => {
+                settle(&mut poked).await;
+                Cause::Files
+            }
             _ = fallback.tick() => Cause::Files,
         };
         let reloader = Arc::clone(&reloader);
@@ -231,12 +235,19 @@ pub async fn watch(reloader: Arc<Reloader>) -> std::io::Result<()> {
     }
 }
 
+/// Waits until files are quiet.
+async fn settle(poked: &mut mpsc::Receiver<()>) {
+    let burst = async { while timeout(QUIET, poked.recv()).await.is_ok() {} };
+    // A burst without end is read in the middle; what follows is one more reload.
+    let _ = timeout(LONGEST_BURST, burst).await;
+}
+
 /// Watches the folders of everything that was read.
 ///
 /// Folders and not files: editors and Kubernetes replace a file by renaming another over it, or a
 /// symbolic link on the way to it, and a watch on the old file would never tell.
 struct Watcher {
-    debouncer: Option<Debouncer<RecommendedWatcher, NoCache>>,
+    notifier: Option<RecommendedWatcher>,
     watched: HashSet<PathBuf>,
     interest: Arc<Mutex<Interest>>,
 }
@@ -252,29 +263,20 @@ impl Watcher {
     fn new(poke: mpsc::Sender<()>) -> Self {
         let interest = Arc::new(Mutex::new(Interest::default()));
         let seen = Arc::clone(&interest);
-        let handler = move |events: DebounceEventResult| {
+        let handler = move |event: notify::Result<Event>| {
             // An error may stand for events that were lost: look.
-            if events.map_or(true, |events| {
-                events.iter().any(|event| seen.lock().covers(event))
-            }) {
+            if event.map_or(true, |event| seen.lock().covers(&event)) {
                 // Full means that a look is due anyway.
                 let _ = poke.try_send(());
             }
         };
-        let debouncer = new_debouncer_opt(
-            QUIET,
-            None,
-            handler,
-            NoCache::new(),
-            notify::Config::default(),
-        );
-        let debouncer = debouncer
+        let notifier = notify::recommended_watcher(handler)
             .map_err(
                 |error| warn!(%error, "Files are not watched, only read every 30 s and on SIGHUP"),
             )
             .ok();
         Self {
-            debouncer,
+            notifier,
             watched: HashSet::new(),
             interest,
         }
@@ -282,7 +284,7 @@ impl Watcher {
 
     /// Watches what `sources` names, and nothing else.
     fn follow(&mut self, sources: &Sources) {
-        let Some(debouncer) = &mut self.debouncer else {
+        let Some(notifier) = &mut self.notifier else {
             return;
         };
         let paths: HashSet<_> = sources
@@ -306,11 +308,11 @@ impl Watcher {
         *self.interest.lock() = Interest { paths, folders };
         for gone in self.watched.difference(&wanted) {
             // It may be gone from the disk, and so from the watcher.
-            let _ = debouncer.unwatch(gone);
+            let _ = notifier.unwatch(gone);
         }
         // Watched anew each time: a folder may have been replaced by another of its name.
         for folder in &wanted {
-            if let Err(error) = debouncer.watch(folder, RecursiveMode::NonRecursive) {
+            if let Err(error) = notifier.watch(folder, RecursiveMode::NonRecursive) {
                 warn!(folder = %folder.display(), %error, "Folder is not watched, only read every 30 s and on SIGHUP");
             }
         }
@@ -319,7 +321,7 @@ impl Watcher {
 }
 
 impl Interest {
-    fn covers(&self, event: &DebouncedEvent) -> bool {
+    fn covers(&self, event: &Event) -> bool {
         // Reading is an event, too, and we read.
         if matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write))
         {
