@@ -188,9 +188,6 @@ shutdown_grace = \"1s\"
 listen = \"{admin}\"
 public_url = \"http://{admin}\"
 
-[store]
-type = \"memory\"
-
 [log]
 level = \"warn\"
 access = false
