@@ -200,7 +200,7 @@ fn table(counts: &[(Kind, Count)]) -> String {
 
 fn bless(figure: f64) -> Result<()> {
     let text = format!(
-        "# User instructions of keybearer per GET (benches/README.md): `make bench-check` fails 5 % above.\n\
+        "# User instructions of keybearer per GET (benches/README.md): `--check` fails more than 5 % above.\n\
          # Written by `cargo bench --bench end_to_end -- --bless`.\n\
          keybearer = {figure:.0}\n"
     );
