@@ -1,0 +1,221 @@
+//! The same job in each contestant's own words: on one loopback port, `/api/` to the plain
+//! upstream's `/base/` and `/tls/` to the TLS one's, the caller's `Authorization` and `Cookie`
+//! away, ours in, `Host` the upstream's, connections to the upstream kept; one thread, no access
+//! log; everything else as the contestant has it by default, `nginx-tuned` apart.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
+use crate::contestant::Kind;
+use crate::upstream::{SERVER_NAME, Upstream};
+
+const USERNAME: &str = "bench";
+const PASSWORD: &str = "injected-secret";
+
+/// What one configuration is written for.
+pub(crate) struct Place<'a> {
+    /// Where the contestant may keep files; empty and its own.
+    pub(crate) folder: &'a Path,
+    pub(crate) listen: SocketAddr,
+    /// keybearer's console.
+    pub(crate) admin: SocketAddr,
+    pub(crate) upstream: &'a Upstream,
+    /// One process rather than a master and a worker, where there is the choice.
+    pub(crate) one_process: bool,
+}
+
+/// The field value that must reach the upstream.
+pub(crate) fn credential() -> String {
+    let pair = BASE64_STANDARD.encode(format!("{USERNAME}:{PASSWORD}"));
+    format!("Basic {pair}")
+}
+
+impl Place<'_> {
+    /// Writes the files, and returns the command that serves them.
+    pub(crate) fn prepare(&self, kind: Kind, executable: &Path) -> Result<Vec<String>> {
+        self.file("ca.pem", &self.upstream.authority)?;
+        let mut words = vec![executable.display().to_string()];
+        match kind {
+            Kind::Direct => {}
+            Kind::Nginx | Kind::NginxTuned => {
+                let file = self.file("nginx.conf", &self.nginx(kind == Kind::NginxTuned))?;
+                let folder = self.folder.display().to_string();
+                words.extend(["-e", "stderr", "-p", &folder, "-c", &file].map(str::to_owned));
+            }
+            Kind::Haproxy => {
+                let file = self.file("haproxy.cfg", &self.haproxy())?;
+                words.extend(["-db", "-f", &file].map(str::to_owned));
+            }
+            Kind::PingoraProxy => words.extend([
+                self.listen.to_string(),
+                self.upstream.plain.to_string(),
+                self.upstream.tls.to_string(),
+                self.authority(),
+                SERVER_NAME.to_owned(),
+                credential(),
+            ]),
+            Kind::Keybearer => {
+                let file = self.file("keybearer.toml", &self.keybearer())?;
+                words.extend(["--config", &file, "run"].map(str::to_owned));
+            }
+        }
+        Ok(words)
+    }
+
+    fn nginx(&self, tuned: bool) -> String {
+        let (listen, plain, tls) = (self.listen, self.upstream.plain, self.upstream.tls);
+        let (credential, ca) = (credential(), self.authority());
+        // As root the worker would become another user, who may not enter our folder.
+        let user = if rustix::process::getuid().is_root() {
+            "user root;"
+        } else {
+            ""
+        };
+        let processes = if self.one_process {
+            "master_process off;"
+        } else {
+            "worker_processes 1;"
+        };
+        let buffers = if tuned {
+            "client_body_buffer_size 64k; proxy_buffers 16 32k; proxy_max_temp_file_size 0;"
+        } else {
+            ""
+        };
+        let common = format!(
+            "proxy_http_version 1.1;
+      proxy_set_header Connection \"\";
+      proxy_set_header Cookie \"\";
+      proxy_set_header Authorization \"{credential}\";"
+        );
+        format!(
+            "daemon off; {user} {processes}
+pid nginx.pid;
+error_log stderr error;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off;
+  client_body_temp_path client_body;
+  proxy_temp_path proxy;
+  fastcgi_temp_path fastcgi;
+  uwsgi_temp_path uwsgi;
+  scgi_temp_path scgi;
+  client_max_body_size 1g; {buffers}
+  keepalive_requests 1000000000;
+  upstream plain {{
+    server {plain};
+    keepalive 128;
+    keepalive_requests 1000000000;
+  }}
+  upstream tls {{
+    server {tls};
+    keepalive 128;
+    keepalive_requests 1000000000;
+  }}
+  server {{
+    listen {listen};
+    location /api/ {{
+      proxy_pass http://plain/base/;
+      proxy_set_header Host {plain};
+      {common}
+    }}
+    location /tls/ {{
+      proxy_pass https://tls/base/;
+      proxy_set_header Host {tls};
+      {common}
+      proxy_ssl_protocols TLSv1.3;
+      proxy_ssl_verify on;
+      proxy_ssl_verify_depth 2;
+      proxy_ssl_trusted_certificate {ca};
+      proxy_ssl_name {SERVER_NAME};
+      proxy_ssl_server_name on;
+      proxy_ssl_session_reuse on;
+    }}
+  }}
+}}
+"
+        )
+    }
+
+    fn haproxy(&self) -> String {
+        let (listen, plain, tls) = (self.listen, self.upstream.plain, self.upstream.tls);
+        let (credential, ca) = (credential(), self.authority());
+        format!(
+            "global
+  nbthread 1
+  maxconn 4096
+defaults
+  mode http
+  option http-keep-alive
+  http-reuse always
+  timeout connect 5s
+  timeout client 75s
+  timeout server 60s
+frontend callers
+  bind {listen}
+  http-request del-header Cookie
+  http-request set-header Authorization \"{credential}\"
+  use_backend plain if {{ path_beg /api/ }}
+  use_backend tls if {{ path_beg /tls/ }}
+backend plain
+  http-request set-path /base/%[path,bytes(5)]
+  http-request set-header Host {plain}
+  server upstream {plain} pool-purge-delay 60s
+backend tls
+  http-request set-path /base/%[path,bytes(5)]
+  http-request set-header Host {tls}
+  server upstream {tls} pool-purge-delay 60s ssl ssl-min-ver TLSv1.3 verify required ca-file {ca} verifyhost {SERVER_NAME} sni str({SERVER_NAME})
+"
+        )
+    }
+
+    fn keybearer(&self) -> String {
+        let (listen, admin) = (self.listen, self.admin);
+        let (plain, tls) = (self.upstream.plain, self.upstream.tls);
+        let auth =
+            format!("{{ type = \"basic\", username = \"{USERNAME}\", password = \"{PASSWORD}\" }}");
+        format!(
+            "[server]
+listen = [\"{listen}\"]
+threads = 1
+shutdown_grace = \"1s\"
+
+[admin]
+listen = \"{admin}\"
+public_url = \"http://{admin}\"
+
+[log]
+level = \"warn\"
+access = false
+
+[connections.plain]
+prefix = \"/api\"
+base_url = \"http://{plain}/base\"
+auth = {auth}
+
+[connections.tls]
+prefix = \"/tls\"
+base_url = \"https://{tls}/base\"
+auth = {auth}
+
+[connections.tls.tls]
+ca_certificate = \"ca.pem\"
+server_name = \"{SERVER_NAME}\"
+"
+        )
+    }
+
+    fn authority(&self) -> String {
+        self.folder.join("ca.pem").display().to_string()
+    }
+
+    fn file(&self, name: &str, text: &str) -> Result<String> {
+        let path = self.folder.join(name);
+        fs::write(&path, text).with_context(|| path.display().to_string())?;
+        Ok(path.display().to_string())
+    }
+}

@@ -1,0 +1,231 @@
+//! What the timed scenarios showed: a table each, and how it stands to the project's bounds.
+
+use std::fmt::Write as _;
+
+use crate::contestant::Kind;
+use crate::rounds::{Results, Sample};
+use crate::scenario::Scenario;
+use crate::spread::Spread;
+use crate::table::{Table, cell};
+
+/// The most that keybearer should need, as a ratio to another contestant.
+pub(crate) struct Bound {
+    what: &'static str,
+    against: Kind,
+    most: f64,
+}
+
+const GET1K: [Bound; 2] = [
+    bound("get1k CPU", Kind::Nginx, 1.30),
+    bound("get1k CPU", Kind::Haproxy, 1.10),
+];
+const POST64K: [Bound; 2] = [
+    bound("post64k CPU", Kind::Nginx, 1.25),
+    bound("post64k CPU", Kind::NginxTuned, 1.25),
+];
+const DL10M: [Bound; 2] = [
+    bound("dl10m CPU", Kind::Nginx, 1.05),
+    bound("dl10m CPU", Kind::NginxTuned, 1.05),
+];
+const TLS1K: [Bound; 1] = [bound("tls1k CPU", Kind::Nginx, 1.15)];
+const ADDED_P50: Bound = bound("rate3000 added p50", Kind::Nginx, 1.15);
+const ADDED_P99: Bound = bound("rate3000 added p99", Kind::Nginx, 1.15);
+pub(crate) const INSTRUCTIONS: Bound = bound("get1k user instructions", Kind::Nginx, 1.45);
+
+const fn bound(what: &'static str, against: Kind, most: f64) -> Bound {
+    Bound {
+        what,
+        against,
+        most,
+    }
+}
+
+impl Bound {
+    /// A line that says the ratio, the bound, and whether it holds. Times never fail a run.
+    pub(crate) fn verdict(&self, ratio: f64) -> String {
+        format!(
+            "- {}: keybearer / {} {ratio:.2}, bound {:.2}: {}",
+            self.what,
+            self.against.name(),
+            self.most,
+            if ratio <= self.most { "ok" } else { "**over**" }
+        )
+    }
+}
+
+pub(crate) fn scenario(scenario: Scenario, results: &Results) -> String {
+    let (table, verdicts) = match scenario.rate() {
+        Some(_) => (latency(results), latency_verdicts(results)),
+        None => (cpu(results), cpu_verdicts(scenario, results)),
+    };
+    let mut text = format!(
+        "## {}: {}\n\n{table}",
+        scenario.name(),
+        scenario.description()
+    );
+    if !verdicts.is_empty() {
+        // Writing to a string does not fail.
+        let _ = write!(text, "\n{}\n", verdicts.join("\n"));
+    }
+    text
+}
+
+fn cpu(results: &Results) -> String {
+    let references: Vec<Kind> = results
+        .kinds()
+        .filter(|kind| matches!(kind, Kind::Nginx | Kind::NginxTuned | Kind::Haproxy))
+        .collect();
+    let ratios: Vec<String> = references
+        .iter()
+        .map(|kind| format!("/ {}", kind.name()))
+        .collect();
+    let mut header = vec!["CPU per request"];
+    header.extend(ratios.iter().map(String::as_str));
+    header.extend(["user + system, µs", "requests/s", "failed"]);
+    let mut table = Table::new(header);
+    for kind in results.kinds() {
+        let mut row = vec![kind.name().to_owned()];
+        row.extend(
+            references
+                .iter()
+                .map(|&reference| cell(ratio(results, kind, reference), 2)),
+        );
+        row.extend([
+            microseconds(results, kind),
+            cell(
+                results.spread(kind, |sample| Some(sample.rate)).map(median),
+                0,
+            ),
+            failures(results, kind),
+        ]);
+        table.row(row);
+    }
+    table.to_string()
+}
+
+fn cpu_verdicts(scenario: Scenario, results: &Results) -> Vec<String> {
+    let bounds: &[Bound] = match scenario {
+        Scenario::Get1k => &GET1K,
+        Scenario::Post64k => &POST64K,
+        Scenario::Dl10m => &DL10M,
+        Scenario::Tls1k => &TLS1K,
+        Scenario::Rate3000 => &[],
+    };
+    bounds
+        .iter()
+        .filter_map(|bound| {
+            let ratio = ratio(results, Kind::Keybearer, bound.against)?;
+            Some(bound.verdict(ratio.median))
+        })
+        .collect()
+}
+
+fn latency(results: &Results) -> String {
+    let mut table = Table::new([
+        "latency, µs",
+        "p50",
+        "p99",
+        "added p50",
+        "added p99",
+        "added p50 / nginx",
+        "added p99 / nginx",
+        "CPU / nginx",
+        "user + system, µs",
+        "failed",
+    ]);
+    for kind in results.kinds() {
+        let added = |figure| {
+            (kind != Kind::Direct)
+                .then(|| Spread::of(added(results, kind, figure).into_iter().flatten()))
+                .flatten()
+        };
+        table.row([
+            kind.name().to_owned(),
+            cell(results.spread(kind, p50).map(median), 0),
+            cell(results.spread(kind, p99).map(median), 0),
+            cell(added(p50), 0),
+            cell(added(p99), 0),
+            cell(added_ratio(results, kind, p50), 2),
+            cell(added_ratio(results, kind, p99), 2),
+            cell(ratio(results, kind, Kind::Nginx), 2),
+            microseconds(results, kind),
+            failures(results, kind),
+        ]);
+    }
+    table.to_string()
+}
+
+fn latency_verdicts(results: &Results) -> Vec<String> {
+    type Percentile = fn(&Sample) -> Option<f64>;
+    let bounds: [(Bound, Percentile); 2] = [(ADDED_P50, p50), (ADDED_P99, p99)];
+    bounds
+        .into_iter()
+        .filter_map(|(bound, figure)| {
+            let ratio = added_ratio(results, Kind::Keybearer, figure)?;
+            Some(bound.verdict(ratio.median))
+        })
+        .collect()
+}
+
+fn ratio(results: &Results, kind: Kind, to: Kind) -> Option<Spread> {
+    results.pairwise(kind, to, total, |one, other| Some(one / other))
+}
+
+/// What a contestant adds to the latency without one, round by round.
+fn added(results: &Results, kind: Kind, figure: fn(&Sample) -> Option<f64>) -> Vec<Option<f64>> {
+    let pairs = std::iter::zip(results.samples(kind), results.samples(Kind::Direct));
+    pairs
+        .map(|(own, direct)| Some(figure(own)? - figure(direct)?))
+        .collect()
+}
+
+/// Of added latencies, in the rounds where nginx added any.
+fn added_ratio(
+    results: &Results,
+    kind: Kind,
+    figure: fn(&Sample) -> Option<f64>,
+) -> Option<Spread> {
+    if kind == Kind::Direct {
+        return None;
+    }
+    let own = added(results, kind, figure);
+    let nginx = added(results, Kind::Nginx, figure);
+    Spread::of(
+        std::iter::zip(own, nginx)
+            .filter_map(|(own, nginx)| Some(own? / nginx.filter(|&nginx| nginx > 0.0)?)),
+    )
+}
+
+fn total(sample: &Sample) -> Option<f64> {
+    sample.cpu.map(|cpu| cpu.total())
+}
+
+fn p50(sample: &Sample) -> Option<f64> {
+    sample.latency.map(|latency| latency.p50)
+}
+
+fn p99(sample: &Sample) -> Option<f64> {
+    sample.latency.map(|latency| latency.p99)
+}
+
+fn median(spread: Spread) -> f64 {
+    spread.median
+}
+
+fn microseconds(results: &Results, kind: Kind) -> String {
+    let user = results.spread(kind, |sample| Some(sample.cpu?.user));
+    let system = results.spread(kind, |sample| Some(sample.cpu?.system));
+    match (user, system) {
+        (Some(user), Some(system)) => format!("{:.1} + {:.1}", user.median, system.median),
+        _ => "–".to_owned(),
+    }
+}
+
+fn failures(results: &Results, kind: Kind) -> String {
+    let failed: u64 = results
+        .samples(kind)
+        .iter()
+        .map(|sample| sample.failures)
+        .sum();
+    failed.to_string()
+}
