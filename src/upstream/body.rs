@@ -3,7 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -97,13 +97,18 @@ impl UpstreamBody {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
-        match &mut self.source {
-            Source::Link(link, ..) if polled.is_pending() => {
+        let incoming = Pin::new(&mut self.incoming);
+        let Source::Link(link, ..) = &mut self.source else {
+            return incoming.poll_frame(cx);
+        };
+        // As nobody but us drives the link, nothing arrives that has to wake us.
+        let mut unwoken = Context::from_waker(Waker::noop());
+        match incoming.poll_frame(&mut unwoken) {
+            Poll::Pending => {
                 link.drive(cx);
-                Pin::new(&mut self.incoming).poll_frame(cx)
+                Pin::new(&mut self.incoming).poll_frame(&mut unwoken)
             }
-            _ => polled,
+            arrived => arrived,
         }
     }
 
@@ -112,7 +117,7 @@ impl UpstreamBody {
     fn release(&mut self) {
         if let Source::Link(mut link, upstream, idle) =
             std::mem::replace(&mut self.source, Source::Done)
-            && (link.is_idle() || link.is_reusable())
+            && link.is_reusable()
         {
             upstream.pool.put(link, idle);
         }

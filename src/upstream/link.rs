@@ -82,7 +82,10 @@ impl Link {
         let mut answer = pin!(self.sender.try_send_request(request));
         poll_fn(|cx| {
             drive(&mut self.driver, cx);
-            if let Poll::Ready(answered) = answer.as_mut().poll(cx) {
+            // Only the line above can make it ready, so there is nothing to be woken for: hyper
+            // would wake this very task, which would then be polled once more for nothing.
+            let mut unwoken = Context::from_waker(Waker::noop());
+            if let Poll::Ready(answered) = answer.as_mut().poll(&mut unwoken) {
                 return Poll::Ready(answered.map_err(|mut error| {
                     let unsent = error.take_message();
                     let failure = Failure::from_hyper(error.error());
@@ -126,16 +129,12 @@ impl Link {
         self.deadline.poll_passed(cx)
     }
 
-    /// Whether another request can be sent, as far as is known.
-    pub(super) fn is_idle(&self) -> bool {
-        self.driver.is_some() && self.sender.is_ready()
-    }
-
     /// Whether another request can be sent: looks at what the upstream did meanwhile.
     pub(super) fn is_reusable(&mut self) -> bool {
-        // Nobody waits for an idle link, so nobody is to be woken.
+        // Nobody waits for an idle link, so nobody is to be woken: neither by what the upstream
+        // does, nor by hyper when the next request is handed to it.
         self.drive(&mut Context::from_waker(Waker::noop()));
-        self.is_idle()
+        self.driver.is_some() && self.sender.is_ready()
     }
 }
 
