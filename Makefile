@@ -78,12 +78,12 @@ lint: test-tools ## Check format, lints, docs, dependencies and the Dockerfile
 
 .PHONY: bench
 bench: bench-tools release ## Compare with nginx, HAProxy and pingora-proxy, and time the steps
-	KEYBEARER_BENCH_BIN=$(abspath $(RELEASE)) cargo bench --locked --bench end_to_end -- $(BENCH_ARGS)
+	KEYBEARER=$(abspath $(RELEASE)) cargo bench --locked --bench end_to_end -- $(BENCH_ARGS)
 	cargo bench --locked --bench steps
 
 # Every bench once, briefly, and the instructions per request against the figure that is kept.
 .PHONY: bench-smoke
 bench-smoke: bench-tools release
 	cargo test --locked --bench steps
-	KEYBEARER_BENCH_BIN=$(abspath $(RELEASE)) cargo test --locked --bench end_to_end -- --smoke
-	KEYBEARER_BENCH_BIN=$(abspath $(RELEASE)) cargo test --locked --bench end_to_end -- --instructions --check
+	KEYBEARER=$(abspath $(RELEASE)) cargo test --locked --bench end_to_end -- --smoke
+	KEYBEARER=$(abspath $(RELEASE)) cargo test --locked --bench end_to_end -- --instructions --check

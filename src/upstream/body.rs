@@ -101,15 +101,19 @@ impl UpstreamBody {
         let Source::Link(link, ..) = &mut self.source else {
             return incoming.poll_frame(cx);
         };
-        // As nobody but us drives the link, nothing arrives that has to wake us.
+        // As nobody but us drives the link, nothing arrives that has to wake us; and while hyper
+        // knows no waker, taking what arrived wakes nobody, either.
         let mut unwoken = Context::from_waker(Waker::noop());
-        match incoming.poll_frame(&mut unwoken) {
-            Poll::Pending => {
-                link.drive(cx);
-                Pin::new(&mut self.incoming).poll_frame(&mut unwoken)
-            }
-            arrived => arrived,
+        if let arrived @ Poll::Ready(_) = incoming.poll_frame(&mut unwoken) {
+            return arrived;
         }
+        link.drive(&mut unwoken);
+        if let arrived @ Poll::Ready(_) = Pin::new(&mut self.incoming).poll_frame(&mut unwoken) {
+            return arrived;
+        }
+        // There is nothing: from here on, the socket wakes us.
+        link.drive(cx);
+        Pin::new(&mut self.incoming).poll_frame(&mut unwoken)
     }
 
     /// Gives the link back, as soon as nothing is left to read: hyper's server does not ask again

@@ -86,6 +86,8 @@ impl Link {
             // would wake this very task, which would then be polled once more for nothing.
             let mut unwoken = Context::from_waker(Waker::noop());
             if let Poll::Ready(answered) = answer.as_mut().poll(&mut unwoken) {
+                // Nor by taking the content that came with the head.
+                drive(&mut self.driver, &mut unwoken);
                 return Poll::Ready(answered.map_err(|mut error| {
                     let unsent = error.take_message();
                     let failure = Failure::from_hyper(error.error());
