@@ -17,6 +17,7 @@ mod tests;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use self::compile::compile;
@@ -61,7 +62,7 @@ pub struct Config {
     /// `[log]`.
     pub log: Log,
     /// `[connections]`, in the order of their names.
-    pub connections: Vec<Connection>,
+    pub connections: Vec<Arc<Connection>>,
 }
 
 /// `[server]`: the listeners that callers use.

@@ -42,7 +42,7 @@ pub struct Snapshot {
 #[derive(Debug)]
 pub struct Live {
     /// Its settings.
-    pub connection: Connection,
+    pub connection: Arc<Connection>,
     /// The `Host` field that its upstream gets.
     pub host: HeaderValue,
     /// What is taken out of its requests.
@@ -65,7 +65,7 @@ pub struct BuildError {
 
 impl Live {
     fn build(
-        connection: &Connection,
+        connection: &Arc<Connection>,
         upstreams: &Upstreams,
         metrics: &Metrics,
     ) -> Result<Self, BuildError> {
@@ -86,7 +86,7 @@ impl Live {
             authenticator,
             upstream,
             metrics: metrics.connection(&connection.name),
-            connection: connection.clone(),
+            connection: Arc::clone(connection),
         })
     }
 }
@@ -212,7 +212,7 @@ fn listener_names(server: &Server) -> impl Iterator<Item = Box<str>> {
 }
 
 fn header_case(config: &Config) -> HeaderCase {
-    let preserves = |connection: &Connection| connection.header_case == HeaderCase::Preserve;
+    let preserves = |connection: &Arc<Connection>| connection.header_case == HeaderCase::Preserve;
     if config.connections.iter().any(preserves) {
         HeaderCase::Preserve
     } else {

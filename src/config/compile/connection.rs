@@ -31,7 +31,7 @@ pub(super) fn connections<'a>(
     context: &'a Context<'a>,
     roots: &[Section<'a>],
     shared: &Shared<'a, '_>,
-) -> Vec<Connection> {
+) -> Vec<Arc<Connection>> {
     let authorities = Authorities::new(context);
     let defaults = shared.defaults.as_ref();
     let section = |key: &str| defaults.and_then(|defaults| defaults.section(key));
@@ -55,7 +55,8 @@ pub(super) fn connections<'a>(
         all.extend(
             entries
                 .iter()
-                .filter_map(|entry| compiler.connection(&tables, entry)),
+                .filter_map(|entry| compiler.connection(&tables, entry))
+                .map(Arc::new),
         );
     }
     all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
