@@ -1,0 +1,41 @@
+# syntax=docker/dockerfile:1
+
+FROM rust:1-bookworm AS build
+
+# Pingora's zlib-ng is built with cmake. Debian takes old versions of a package off its mirrors, so
+# a pinned one would stop the build some day.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends cmake make \
+    && rm -rf /var/lib/apt/lists/*
+
+WORKDIR /src
+COPY Cargo.toml Cargo.lock ./
+# Cargo reads the list of targets before it builds one: benches and tests have to be there.
+COPY benches benches
+COPY tests tests
+COPY config config
+COPY src src
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    cargo build --release --locked --bin keybearer \
+    && install -D target/release/keybearer /out/usr/local/bin/keybearer
+
+# glibc, CA certificates and a user of no rights; no shell, no package manager.
+FROM gcr.io/distroless/cc-debian12:nonroot
+
+LABEL org.opencontainers.image.title="keybearer" \
+      org.opencontainers.image.description="A credential-injecting reverse proxy" \
+      org.opencontainers.image.licenses="Apache-2.0"
+
+COPY --from=build /out/ /
+COPY LICENSE /usr/share/doc/keybearer/LICENSE
+
+USER 65532:65532
+WORKDIR /
+# Nothing is written: the root file system may be read-only. Configuration: /etc/keybearer/keybearer.toml
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=4s --start-period=5s --retries=3 \
+    CMD ["/usr/local/bin/keybearer", "health"]
+ENTRYPOINT ["/usr/local/bin/keybearer"]
+CMD ["run"]
