@@ -200,8 +200,6 @@ kinds! {
     CallerTimeout = 408, "caller-timeout", "http_request_error", "Request content timed out";
     /// The content is longer than a limit.
     ContentTooLarge = 413, "content-too-large", "http_request_error", "Content too large";
-    /// The request target is longer than can be read.
-    TargetTooLong = 414, "target-too-long", "http_request_error", "Request target too long";
     /// The content has a type or coding that a credential cannot be merged into.
     UnsupportedContent = 415, "unsupported-content", "http_request_error", "Unsupported content";
     /// An `Expect` other than `100-continue`.

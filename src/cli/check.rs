@@ -24,7 +24,12 @@ pub(super) fn check(global: &Global, json: bool) -> anyhow::Result<ExitCode> {
         Arc::new(Upstreams::default()),
         Metrics::new()?,
     )?;
-    let lines: Vec<_> = found.config.connections.iter().map(|connection| Line::of(connection)).collect();
+    let lines: Vec<_> = found
+        .config
+        .connections
+        .iter()
+        .map(|connection| Line::of(connection))
+        .collect();
     if json {
         print(&json_line(&Report {
             valid: true,

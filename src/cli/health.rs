@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use super::{Global, UNUSABLE, complain, load};
-use crate::config::Listen;
+use super::{Global, complain};
+use crate::config::source::{Process, locate};
+use crate::config::{self, Listen};
 
 /// For the whole question; a container's health check has a limit of its own.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -17,22 +18,17 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const QUESTION: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
 pub(super) fn health(global: &Global) -> anyhow::Result<ExitCode> {
-    let found = match load(global)? {
-        Ok(found) => found,
-        Err(diagnostics) => {
-            complain(&diagnostics.to_string());
-            return Ok(ExitCode::from(UNUSABLE));
-        }
-    };
-    let Some(admin) = found.config.admin else {
+    // Only the address is asked for: a file that was spoilt meanwhile says nothing of the instance,
+    // which goes on with what it had.
+    let location = locate(global.config.as_deref(), &Process)?;
+    let Some(listen) = config::console_listen(&location, &Process) else {
         bail!("admin.listen is \"off\": nothing can be asked");
     };
-    match ask(&admin.listen) {
+    match ask(&listen) {
         Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => Ok(ExitCode::SUCCESS),
         Ok(answer) => {
             complain(&format!(
-                "{} answers: {}",
-                admin.listen,
+                "{listen} answers: {}",
                 answer.lines().next().unwrap_or_default()
             ));
             Ok(ExitCode::FAILURE)

@@ -1,6 +1,7 @@
 //! `keybearer run`: the wiring, the only place that knows everything.
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +14,11 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::{Found, Global, UNUSABLE, complain, load, logging};
+use crate::config::Config;
 use crate::config::source::Process;
-use crate::config::{Admin, Config};
 use crate::console::{self, Console, Readiness};
-use crate::live::Publisher;
 use crate::live::reload::{self, Reloader};
+use crate::live::{Publisher, Reader};
 use crate::metrics::Metrics;
 use crate::proxy::Proxy;
 use crate::proxy::serve::{self, Bound};
@@ -79,9 +80,9 @@ fn runtime(name: &str, threads: usize) -> io::Result<Runtime> {
 /// Everything that was built and bound, before anything runs.
 struct Parts {
     threads: usize,
-    grace: Duration,
     listeners: Vec<Bound>,
-    console: Option<(Admin, Bound)>,
+    console: Option<Bound>,
+    reader: Reader,
     upstreams: Arc<Upstreams>,
     metrics: Metrics,
     proxy: Arc<Proxy>,
@@ -101,7 +102,8 @@ impl Parts {
         let upstreams = Arc::new(Upstreams::default());
         let publisher = Publisher::new(&config, Arc::clone(&upstreams), metrics.clone())?;
         let (listeners, console) = bind(&config)?;
-        let proxy = Proxy::new(publisher.reader(), &metrics);
+        let reader = publisher.reader();
+        let proxy = Proxy::new(reader.clone(), &metrics);
         let outside = Box::new(Process);
         let reloader = Reloader::new(
             location,
@@ -114,9 +116,9 @@ impl Parts {
         );
         Ok(Self {
             threads: config.server.threads,
-            grace: config.server.shutdown_grace,
             listeners,
             console,
+            reader,
             upstreams,
             metrics,
             proxy,
@@ -135,10 +137,14 @@ impl Parts {
             self.listeners,
             stopped,
         ));
+        let sockets = addresses
+            .iter()
+            .filter_map(|address| address.strip_prefix("unix:"));
+        let sockets = Sockets(sockets.map(Into::into).collect());
         addresses
             .iter()
             .for_each(|address| info!(listener = "proxy", address, "Listening"));
-        if let Some((admin, listener)) = self.console {
+        if let Some(listener) = self.console {
             info!(
                 listener = "console",
                 address = listener.address(),
@@ -147,10 +153,11 @@ impl Parts {
             let console = Console {
                 metrics: self.metrics.clone(),
                 reloader: Arc::clone(&self.reloader),
+                reader: self.reader.clone(),
                 ready: ready.clone(),
             };
             tokio::spawn(async move {
-                if let Err(error) = console::serve(console, &admin, listener).await {
+                if let Err(error) = console::serve(console, listener).await {
                     error!(%error, "Console ended");
                 }
             });
@@ -165,12 +172,15 @@ impl Parts {
 
         let signal = signals.next().await;
         ready.set(false);
+        let grace = self.reader.take().shutdown_grace;
+        // Nobody is to find a socket that is no longer accepted on.
+        drop(sockets);
         info!(signal, running = self.proxy.running().len(), "Draining");
         // Nobody listens any more only if the listeners ended by themselves.
         let _ = stop.send(true);
         self.proxy.running().close();
         Ok(tokio::select! {
-            drained = tokio::time::timeout(self.grace, self.proxy.running().wait()) => {
+            drained = tokio::time::timeout(grace, self.proxy.running().wait()) => {
                 match drained {
                     Ok(()) => info!("Stopped"),
                     Err(_) => warn!(running = self.proxy.running().len(), "Stopped, cutting off what still ran"),
@@ -185,7 +195,7 @@ impl Parts {
     }
 }
 
-type Listeners = (Vec<Bound>, Option<(Admin, Bound)>);
+type Listeners = (Vec<Bound>, Option<Bound>);
 
 /// Binds everything, or nothing stays bound.
 fn bind(config: &Config) -> anyhow::Result<Listeners> {
@@ -195,10 +205,11 @@ fn bind(config: &Config) -> anyhow::Result<Listeners> {
         .iter()
         .map(Bound::bind)
         .collect::<Result<Vec<_>, _>>()?;
-    let console = match &config.admin {
-        Some(admin) => Some((admin.clone(), Bound::bind(&admin.listen)?)),
-        None => None,
-    };
+    let console = config
+        .admin
+        .as_ref()
+        .map(|admin| Bound::bind(&admin.listen))
+        .transpose()?;
     Ok((listeners, console))
 }
 
@@ -207,6 +218,18 @@ async fn sweep(upstreams: Arc<Upstreams>) {
     loop {
         ticks.tick().await;
         upstreams.sweep(Instant::now());
+    }
+}
+
+/// Files of Unix sockets, removed when the process ends.
+struct Sockets(Vec<PathBuf>);
+
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            // One that stays is taken over by the next start.
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 

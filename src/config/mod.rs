@@ -16,6 +16,7 @@ mod shape;
 mod tests;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +42,17 @@ pub fn load(location: &Location, outside: &dyn Outside) -> Loaded {
         },
         sources: reader.into_sources(),
     }
+}
+
+/// Where the console listens by the configuration at `location`, however wrong the rest of it is;
+/// none if it is switched off.
+pub fn console_listen(location: &Location, outside: &dyn Outside) -> Option<Listen> {
+    let reader = Reader::new(outside);
+    let faults = Faults::default();
+    let documents = gather(location, &reader, &faults);
+    compile(&documents, &reader, &faults)
+        .admin
+        .map(|admin| admin.listen)
 }
 
 /// What came of reading a configuration.
@@ -92,6 +104,22 @@ pub enum Listen {
     },
     /// `unix:/path`.
     Unix(PathBuf),
+}
+
+impl Listen {
+    /// The name that callers can know it by; none for a Unix socket, and for all addresses at once,
+    /// as `0.0.0.0` is a name by which any web page may reach this machine.
+    pub fn host_name(&self) -> Option<&str> {
+        match self {
+            Self::Tcp { host, .. } => {
+                let all = host
+                    .parse::<IpAddr>()
+                    .is_ok_and(|address| address.is_unspecified());
+                (!all).then_some(host)
+            }
+            Self::Unix(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Listen {

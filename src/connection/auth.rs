@@ -94,6 +94,10 @@ impl Auth {
             Self::Custom(custom) => {
                 placement.fields(&custom.headers);
                 placement.params(&custom.params);
+                // Frameworks merge query and content: a second value there would be one too many.
+                if let Some(BodyFields::Form(fields) | BodyFields::Json(fields)) = &custom.body {
+                    placement.params(fields);
+                }
                 if custom.basic.is_some() {
                     placement.authorization();
                 }

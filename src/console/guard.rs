@@ -1,7 +1,5 @@
 //! What stands before every path of the console.
 
-use std::sync::Arc;
-
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::Next;
@@ -14,7 +12,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use subtle::ConstantTimeEq;
 
 use super::Local;
-use crate::config::{Admin, Listen};
+use crate::config::Admin;
+use crate::live::Reader;
 use crate::problem::{Kind, Problem};
 use crate::request::guard::{Guard, HostName, host_name};
 use crate::secret::Secret;
@@ -37,9 +36,7 @@ impl Guards {
                 .host_str()
                 .map(|host| host.trim_matches(['[', ']']).into()),
         );
-        if let Listen::Tcp { host, .. } = &settings.listen {
-            names.push(host.clone());
-        }
+        names.extend(settings.listen.host_name().map(Into::into));
         Self {
             origins: Guard::new(Some(names), Vec::new()),
             token: settings.token.clone(),
@@ -110,12 +107,21 @@ fn is_browser(headers: &HeaderMap) -> bool {
 }
 
 pub(super) async fn check(
-    State(guards): State<Arc<Guards>>,
+    State(reader): State<Reader>,
     ConnectInfo(local): ConnectInfo<Local>,
     request: Request,
     next: Next,
 ) -> Response {
-    let mut response = match guards.admit(&request, local) {
+    // As a reload may change the token, it is looked at anew for each request.
+    let guards = reader.take().admin.as_ref().map(Guards::new);
+    let admitted = match guards {
+        Some(guards) => guards.admit(&request, local),
+        None => Err(Problem::new(
+            Kind::NoRoute,
+            "admin.listen was switched off; a restart ends the listener",
+        )),
+    };
+    let mut response = match admitted {
         Ok(()) => next.run(request).await,
         Err(problem) => refuse(&problem),
     };
@@ -148,6 +154,7 @@ pub(super) fn refuse(problem: &Problem) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Listen;
     use crate::secret::Origin;
 
     fn guards(token: Option<&str>) -> Guards {

@@ -25,8 +25,7 @@ use axum::routing::{get, post};
 use axum::serve::IncomingStream;
 use tokio::net::{TcpListener, UnixListener};
 
-use self::guard::Guards;
-use crate::config::Admin;
+use crate::live::Reader;
 use crate::live::reload::Reloader;
 use crate::metrics::Metrics;
 use crate::proxy::serve::Bound;
@@ -37,6 +36,8 @@ pub struct Console {
     pub metrics: Metrics,
     /// What `/api/reload` calls.
     pub reloader: Arc<Reloader>,
+    /// What is in force: the console's own settings among it.
+    pub reader: Reader,
     /// Whether requests are taken.
     pub ready: Readiness,
 }
@@ -77,16 +78,16 @@ impl Connected<IncomingStream<'_, UnixListener>> for Local {
 ///
 /// # Errors
 /// The listener cannot be used.
-pub async fn serve(console: Console, settings: &Admin, listener: Bound) -> io::Result<()> {
-    let router = router(console, settings).into_make_service_with_connect_info::<Local>();
+pub async fn serve(console: Console, listener: Bound) -> io::Result<()> {
+    let router = router(console).into_make_service_with_connect_info::<Local>();
     match listener {
         Bound::Tcp(listener, _) => axum::serve(TcpListener::from_std(listener)?, router).await,
         Bound::Unix(listener, _) => axum::serve(UnixListener::from_std(listener)?, router).await,
     }
 }
 
-fn router(console: Console, settings: &Admin) -> Router {
-    let guards = Arc::new(Guards::new(settings));
+fn router(console: Console) -> Router {
+    let reader = console.reader.clone();
     Router::new()
         .route("/healthz", get(api::healthz))
         .route("/readyz", get(api::readyz))
@@ -95,5 +96,5 @@ fn router(console: Console, settings: &Admin) -> Router {
         .fallback(api::not_found)
         .method_not_allowed_fallback(api::method_refused)
         .with_state(Arc::new(console))
-        .layer(middleware::from_fn_with_state(guards, guard::check))
+        .layer(middleware::from_fn_with_state(reader, guard::check))
 }

@@ -8,13 +8,14 @@ pub mod reload;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard as Borrowed};
 use http::HeaderValue;
 use parking_lot::Mutex;
 
 use crate::auth::Authenticator;
-use crate::config::{AllowedHosts, Config, Listen, Server};
+use crate::config::{Admin, AllowedHosts, Config, Listen, Server};
 use crate::connection::{Connection, HeaderCase};
 use crate::metrics::{ConnectionMetrics, Metrics};
 use crate::request::guard::Guard;
@@ -35,6 +36,10 @@ pub struct Snapshot {
     pub access_log: bool,
     /// Whether callers' field names keep their letter case.
     pub header_case: HeaderCase,
+    /// How long requests may still run once the process is asked to end.
+    pub shutdown_grace: Duration,
+    /// What the console demands; none if it is switched off.
+    pub admin: Option<Admin>,
     lives: HashMap<Arc<str>, Arc<Live>>,
 }
 
@@ -185,6 +190,8 @@ fn build(
         routes,
         access_log: config.log.access,
         header_case: header_case(config),
+        shutdown_grace: config.server.shutdown_grace,
+        admin: config.admin.clone(),
         lives,
     })
 }
@@ -205,10 +212,11 @@ fn guard(server: &Server) -> Guard {
 
 /// The names that the listeners were configured by, which are always ours.
 fn listener_names(server: &Server) -> impl Iterator<Item = Box<str>> {
-    server.listen.iter().filter_map(|listen| match listen {
-        Listen::Tcp { host, .. } => Some(host.clone()),
-        Listen::Unix(_) => None,
-    })
+    server
+        .listen
+        .iter()
+        .filter_map(Listen::host_name)
+        .map(Into::into)
 }
 
 fn header_case(config: &Config) -> HeaderCase {

@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 use super::{BuildError, Publisher};
 use crate::config::diagnostic::{Diagnostic, Diagnostics};
 use crate::config::source::{Location, Outside, Sources};
-use crate::config::{self, Admin, Config, Listen, LogFormat};
+use crate::config::{self, Config, Listen, LogFormat};
 use crate::metrics::Metrics;
 
 /// How long files must be quiet before they are read: an editor's burst is one reload.
@@ -52,7 +52,7 @@ struct State {
 struct Fixed {
     listen: Vec<Listen>,
     threads: usize,
-    admin: Option<Admin>,
+    admin: Option<Listen>,
     log_format: LogFormat,
 }
 
@@ -61,7 +61,7 @@ impl Fixed {
         Self {
             listen: config.server.listen.clone(),
             threads: config.server.threads,
-            admin: config.admin.clone(),
+            admin: config.admin.as_ref().map(|admin| admin.listen.clone()),
             log_format: config.log.format,
         }
     }
@@ -71,7 +71,7 @@ impl Fixed {
         let keys = [
             ("server.listen", self.listen != other.listen),
             ("server.threads", self.threads != other.threads),
-            ("admin", self.admin != other.admin),
+            ("admin.listen", self.admin != other.admin),
             ("log.format", self.log_format != other.log_format),
         ];
         keys.into_iter()

@@ -1,20 +1,21 @@
 //! An attempt: apply the credential, send, and again where the interface's `retries` allows.
 
-use std::error::Error;
-
+use http::header::TRANSFER_ENCODING;
 use http::request::Parts;
-use http::{Response, StatusCode, Version};
+use http::{HeaderValue, Response, StatusCode, Version};
+use http_body::Body;
 use hyper::Request;
 use tokio::time::Instant;
 
 use super::body::Answer;
 use super::spare::Spare;
 use crate::auth::Prepared;
+use crate::connection::Connection;
 use crate::live::Live;
 use crate::problem::{Kind, Problem};
-use crate::upstream::content::{Content, ContentFault};
+use crate::upstream::content::Content;
 use crate::upstream::echo;
-use crate::upstream::fault::{self, Retry};
+use crate::upstream::fault::Retry;
 
 /// Sends a request, and sends it again as often as `retries` says: when nothing of it reached the
 /// upstream, and, for methods that may be repeated (RFC 9110 section 9.2.2), when the connection
@@ -28,7 +29,12 @@ pub(super) async fn send(
 ) -> Result<Response<Answer>, Problem> {
     let Some(upstream) = &live.upstream else {
         let request = applied(head, prepared, content);
-        return Ok(echo::answer(request).await?.map(Answer::own));
+        let Connection {
+            limits, timeouts, ..
+        } = &*live.connection;
+        return Ok(echo::answer(request, limits, timeouts)
+            .await?
+            .map(Answer::own));
     };
     let timeouts = &live.connection.timeouts;
     let mut left = live.connection.retries;
@@ -64,6 +70,11 @@ pub(super) async fn send(
 fn applied(mut head: Parts, prepared: Prepared<'_>, content: Content) -> Request<Content> {
     prepared.apply(&mut head.headers);
     head.version = Version::HTTP_11;
+    // hyper takes content of unknown length for none where the method is one that seldom has any.
+    if content.size_hint().exact().is_none() {
+        head.headers
+            .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     Request::from_parts(head, content)
 }
 
@@ -74,11 +85,4 @@ fn expected(response: Response<Answer>) -> Result<Response<Answer>, Problem> {
         return Err(Problem::new(Kind::UpgradeFailed, text));
     }
     Ok(response)
-}
-
-/// The answer to content that could not be read whole, if that is what `error` tells.
-pub(super) fn content_problem(error: &(dyn Error + 'static)) -> Option<Problem> {
-    error
-        .downcast_ref::<ContentFault>()
-        .map(fault::content_problem)
 }

@@ -65,7 +65,7 @@ impl Body for AnswerBody {
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 this.record.wrote(frame.data_ref().map_or(0, Bytes::len));
-                if this.is_end_stream() {
+                if frame.is_trailers() || this.is_end_stream() {
                     this.record.whole();
                 }
             }

@@ -2,6 +2,7 @@
 
 mod attempt;
 pub mod body;
+mod caller;
 mod record;
 pub mod serve;
 mod spare;
@@ -11,21 +12,18 @@ mod upgrade;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, HOST};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, Uri};
 use http_body::Body;
-use http_body_util::{BodyExt, Limited};
 use hyper::Request;
 use hyper::body::Incoming;
-use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use self::body::{Answer, AnswerBody};
+use self::caller::Caller;
 use self::record::Record;
 use crate::auth::Prepared;
 use crate::auth::inject::Merge;
@@ -34,7 +32,8 @@ use crate::live::{Live, Reader, Snapshot};
 use crate::metrics::{ConnectionMetrics, Metrics};
 use crate::problem::{Kind, Problem};
 use crate::request::{answer, cors, guard, pin, route};
-use crate::upstream::content::Content;
+use crate::upstream::content::{Content, ContentFault};
+use crate::upstream::fault::content_problem;
 
 /// Forwards requests by what is published.
 #[derive(Debug)]
@@ -46,54 +45,12 @@ pub struct Proxy {
     running: TaskTracker,
 }
 
-/// The connection that a caller's requests come on.
-#[derive(Debug)]
-struct Caller {
-    proxy: Arc<Proxy>,
-    /// Where it arrived; none on a Unix socket.
-    local: Option<SocketAddr>,
-    /// Whether an answer is being made: what hyper writes while none is, is its own.
-    serving: AtomicBool,
-    opened: Instant,
-    /// When the last answer ended, in milliseconds since the connection was opened.
-    done: AtomicU64,
-}
-
-impl Caller {
-    fn new(proxy: Arc<Proxy>, local: Option<SocketAddr>) -> Self {
-        Self {
-            proxy,
-            local,
-            serving: AtomicBool::new(false),
-            opened: Instant::now(),
-            done: AtomicU64::new(0),
-        }
-    }
-
-    /// Notes that an answer ended.
-    fn done(&self, now: Instant) {
-        let milliseconds = now.saturating_duration_since(self.opened).as_millis();
-        self.done.store(
-            milliseconds.try_into().unwrap_or(u64::MAX),
-            Ordering::Relaxed,
-        );
-        self.serving.store(false, Ordering::Relaxed);
-    }
-
-    /// Since when no answer is being made; none while one is.
-    fn idle_since(&self) -> Option<Instant> {
-        let done = Duration::from_millis(self.done.load(Ordering::Relaxed));
-        (!self.serving.load(Ordering::Relaxed)).then(|| self.opened + done)
-    }
-}
-
 /// A request past steps 1 to 4: where it goes is settled.
 struct Admitted {
     live: Arc<Live>,
     /// The target as the caller wrote it, and how much of its path is the prefix.
     uri: Uri,
     prefix_len: usize,
-    origin: Option<HeaderValue>,
 }
 
 impl Proxy {
@@ -115,7 +72,7 @@ impl Proxy {
 
 /// Answers one request: the upstream's answer, or a problem of our own.
 async fn handle(caller: Arc<Caller>, request: Request<Incoming>) -> Response<AnswerBody> {
-    caller.serving.store(true, Ordering::Relaxed);
+    caller.begin();
     let mut record = Record::begin(Arc::clone(&caller), &request);
     match forward(&caller, request, &mut record).await {
         Ok(response) => {
@@ -124,9 +81,11 @@ async fn handle(caller: Arc<Caller>, request: Request<Incoming>) -> Response<Ans
         }
         Err(problem) => {
             record.refused(&problem);
-            problem
-                .to_response()
-                .map(|content| AnswerBody::new(Answer::own(content), record))
+            let mut response = problem.to_response();
+            if let Some(origin) = record.origin() {
+                cors::allow(response.headers_mut(), origin);
+            }
+            response.map(|content| AnswerBody::new(Answer::own(content), record))
         }
     }
 }
@@ -172,12 +131,7 @@ async fn forward(
     }
 
     let prefix = &admitted.uri.path()[..admitted.prefix_len];
-    tidy(
-        &mut response,
-        &live.connection,
-        prefix,
-        admitted.origin.as_ref(),
-    );
+    tidy(&mut response, &live.connection, prefix, record.origin());
     Ok(response)
 }
 
@@ -196,6 +150,7 @@ fn admit(
         snapshot.guard.host(host, local)?;
     }
     let origin = snapshot.guard.origin(&head.headers)?;
+    record.allowed(origin);
     pin::check_path(head.uri.path())?;
     if let Some(preflight) = origin.and_then(|origin| cors::preflight(head, origin)) {
         return Ok(Err(preflight));
@@ -209,13 +164,11 @@ fn admit(
     record.routed(live);
     allowed(&live.connection, head, prefix_len)
         .map_err(|problem| problem.on(&live.connection.name))?;
-    let origin = origin.cloned();
     let uri = std::mem::take(&mut head.uri);
     Ok(Ok(Admitted {
         live: Arc::clone(live),
         uri,
         prefix_len,
-        origin,
     }))
 }
 
@@ -253,17 +206,9 @@ fn bounded(head: &Parts, incoming: Incoming, connection: &Connection) -> Result<
         .and_then(|text| text.parse::<u64>().ok())
         .is_some_and(|length| length > limit)
     {
-        return Err(too_large(limit, "limits.request_body"));
+        return Err(content_problem(&ContentFault::TooLarge(limit)));
     }
     Ok(Content::streamed(incoming, limit))
-}
-
-fn too_large(limit: u64, key: &str) -> Problem {
-    Problem::new(
-        Kind::ContentTooLarge,
-        format!("the content is longer than {limit} bytes; raise {key} if it may be"),
-    )
-    .closing()
 }
 
 /// Steps 3, 5 and 6 for the request target.
@@ -306,23 +251,12 @@ async fn merged(
         return Ok(content);
     }
     merge.accept(&mut head.headers, empty)?;
-    let limit = connection.limits.signed_body;
-    let whole = Limited::new(content, usize::try_from(limit).unwrap_or(usize::MAX));
-    let whole = tokio::time::timeout(connection.timeouts.read, whole.collect())
-        .await
-        .map_err(|_| stopped(connection))?
-        .map_err(|error| {
-            let fault = attempt::content_problem(&*error);
-            fault.unwrap_or_else(|| too_large(limit, "limits.signed_body"))
-        })?;
+    let whole = content
+        .collect(connection.limits.signed_body, connection.timeouts.read)
+        .await;
+    let whole = whole.map_err(|fault| content_problem(&fault))?;
     head.headers.remove(CONTENT_LENGTH);
-    merge.apply(&whole.to_bytes()).map(Content::held)
-}
-
-fn stopped(connection: &Connection) -> Problem {
-    let read = connection.timeouts.read;
-    let detail = format!("the request's content did not arrive within timeouts.read ({read:?})");
-    Problem::new(Kind::CallerTimeout, detail).closing()
+    merge.apply(&whole).map(Content::held)
 }
 
 /// Step 8.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, StatusCode, Uri};
+use http::{HeaderValue, Method, StatusCode, Uri};
 use hyper::Request;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -22,6 +22,8 @@ pub(super) struct Record {
     method: Method,
     /// For the log line; none if nobody wants one.
     path: Option<Uri>,
+    /// An allowed origin whose page may read the answer.
+    origin: Option<HeaderValue>,
     begun: Instant,
     /// When the request was ready to be sent.
     ready: Instant,
@@ -39,6 +41,7 @@ impl Record {
             live: None,
             method: request.method().clone(),
             path: None,
+            origin: None,
             begun,
             ready: begun,
             upstream: None,
@@ -53,7 +56,18 @@ impl Record {
         self.path = access_log.then(|| target.clone());
     }
 
+    /// Remembers an allowed origin.
+    pub(super) fn allowed(&mut self, origin: Option<&HeaderValue>) {
+        self.origin = origin.cloned();
+    }
+
+    /// The allowed origin whose page may read the answer.
+    pub(super) fn origin(&self) -> Option<&HeaderValue> {
+        self.origin.as_ref()
+    }
+
     pub(super) fn routed(&mut self, live: &Arc<Live>) {
+        self.caller.patience(live.connection.timeouts.write);
         self.live = Some(Arc::clone(live));
     }
 

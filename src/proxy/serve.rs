@@ -31,8 +31,9 @@ use pingora_core::services::Service as _;
 use pingora_core::services::listening::Service;
 use tracing::debug;
 
+use super::caller::Caller;
 use super::stream::CallerStream;
-use super::{Caller, Proxy, handle};
+use super::{Proxy, handle};
 use crate::config::Listen;
 use crate::connection::HeaderCase;
 use crate::upstream::deadline::Deadline;
@@ -40,10 +41,6 @@ use crate::upstream::fault::chain;
 
 /// Larger heads are refused with 431, in bytes.
 const MAX_HEAD: usize = 64 << 10;
-
-/// For a request's head, from the first byte or the end of the answer before it: a caller that
-/// sends nothing, or too slowly, is let go.
-const HEAD_DEADLINE: Duration = Duration::from_secs(75);
 
 /// A bound listener that nobody accepts on yet.
 #[derive(Debug)]
@@ -211,7 +208,7 @@ async fn speak(
     );
     let stopped = {
         let mut told = pin!(stop(shutdown.clone()));
-        let mut idle = Idle(Deadline::new(HEAD_DEADLINE));
+        let mut idle = Idle(Deadline::new(Duration::ZERO));
         let mut asked = false;
         std::future::poll_fn(|cx| {
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
@@ -244,16 +241,16 @@ async fn stop(mut shutdown: ShutdownWatch) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
-/// Ends a connection that is idle for too long, or whose next head does not come to its end.
+/// Ends a connection that is idle for too long, whose next head does not come to its end, or whose
+/// caller takes nothing of its answer.
 struct Idle(Deadline);
 
 impl Idle {
     fn poll_over(&mut self, cx: &mut Context<'_>, caller: &Caller) -> Poll<()> {
-        // While an answer is being made, its own deadlines hold.
-        let Some(since) = caller.idle_since() else {
+        let Some(deadline) = caller.deadline() else {
             return Poll::Pending;
         };
-        self.0.set(since + HEAD_DEADLINE);
+        self.0.set(deadline);
         self.0.poll_passed(cx)
     }
 }

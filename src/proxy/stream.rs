@@ -4,7 +4,6 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,8 +12,9 @@ use http::{Method, Response};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use pingora_core::protocols::Stream;
+use tracing::info;
 
-use super::Caller;
+use super::caller::Caller;
 use crate::problem::{Kind, Problem};
 
 /// A caller's stream, under hyper.
@@ -43,7 +43,7 @@ impl CallerStream {
 
     /// Takes hyper's own refusal, if it is one.
     fn take_refusal(&mut self, written: &[u8]) -> bool {
-        if !self.flushed || self.caller.serving.load(Ordering::Relaxed) {
+        if !self.flushed || self.caller.is_served() {
             return false;
         }
         let Some(kind) = refusal(written) else {
@@ -52,6 +52,10 @@ impl CallerStream {
         let problem = Problem::new(kind, detail(kind)).closing();
         let metrics = &self.caller.proxy.unrouted;
         metrics.answered(&other(), problem.status(), Duration::ZERO, None);
+        if self.caller.proxy.reader.take().access_log {
+            let status = problem.status().as_u16();
+            info!(target: "keybearer::access", status, problem = kind.slug(), "Request not read");
+        }
         self.instead = written_out(&problem.to_response());
         true
     }
@@ -88,7 +92,9 @@ impl Write for CallerStream {
             return Poll::Ready(Ok(buf.len()));
         }
         self.flushed = false;
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        let written = Pin::new(&mut self.inner).poll_write(cx, buf);
+        self.caller.takes(written.is_ready());
+        written
     }
 
     fn poll_write_vectored(
@@ -102,7 +108,9 @@ impl Write for CallerStream {
             return Poll::Ready(Ok(only.len()));
         }
         self.flushed = false;
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        self.caller.takes(written.is_ready());
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -130,7 +138,6 @@ fn refusal(written: &[u8]) -> Option<Kind> {
     }
     match status {
         b"400" => Some(Kind::MalformedRequest),
-        b"414" => Some(Kind::TargetTooLong),
         b"431" => Some(Kind::HeadTooLarge),
         _ => None,
     }
@@ -138,7 +145,6 @@ fn refusal(written: &[u8]) -> Option<Kind> {
 
 fn detail(kind: Kind) -> &'static str {
     match kind {
-        Kind::TargetTooLong => "the request target is longer than 65,534 bytes",
         Kind::HeadTooLarge => {
             "the request's head is larger than 64 KiB or has more than 100 fields"
         }
@@ -184,10 +190,6 @@ mod tests {
             (
                 b"HTTP/1.1 431 Request Header Fields Too Large\r\n\r\n",
                 Some(Kind::HeadTooLarge),
-            ),
-            (
-                b"HTTP/1.1 414 URI Too Long\r\n\r\n",
-                Some(Kind::TargetTooLong),
             ),
             (b"HTTP/1.1 200 OK\r\n\r\n", None),
             (b"HTTP/1.1 100 Continue\r\n\r\n", None),

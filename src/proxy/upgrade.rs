@@ -4,9 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONNECTION, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, UPGRADE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
+use http_body::Body;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -29,7 +30,8 @@ const BUFFER: usize = 16 << 10;
 
 /// The caller's side of an upgrade to WebSocket, if the request asks for one.
 ///
-/// Other protocols are not upgraded to: the request goes on without its `Upgrade` field.
+/// Other protocols are not upgraded to, nor anything but a GET without content (RFC 6455 section
+/// 4.1): the request goes on without its `Upgrade` field.
 pub(super) fn asked_for(request: &mut Request<Incoming>) -> Option<OnUpgrade> {
     let headers = request.headers();
     let wanted = headers
@@ -42,8 +44,10 @@ pub(super) fn asked_for(request: &mut Request<Incoming>) -> Option<OnUpgrade> {
             .split(|&b| b == b',')
             .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
     });
-    (wanted && nominated && request.version() == Version::HTTP_11)
-        .then(|| hyper::upgrade::on(request))
+    let plain = request.method() == Method::GET
+        && request.version() == Version::HTTP_11
+        && request.body().is_end_stream();
+    (wanted && nominated && plain).then(|| hyper::upgrade::on(request))
 }
 
 /// Puts back the fields that ask for, or confirm, the upgrade.
@@ -67,6 +71,8 @@ pub(super) async fn send(
         ));
     };
     prepared.apply(&mut head.headers);
+    // What follows the head is the new protocol's, however long the caller said nothing is.
+    head.headers.remove(CONTENT_LENGTH);
     mark(&mut head.headers);
     let timeouts = &live.connection.timeouts;
     let mut request = Request::from_parts(head, Content::Empty);

@@ -9,6 +9,7 @@ use super::names::NameSet;
 use super::strip::{HOP_BY_HOP, remove_nominated, remove_where};
 use crate::connection::url::{BaseUrl, Destination, rest_after};
 use crate::connection::{Connection, Cookies};
+use crate::problem::PROXY_STATUS;
 
 static ALWAYS: LazyLock<NameSet> = LazyLock::new(|| HOP_BY_HOP.into_iter().collect());
 static WITH_COOKIES: LazyLock<NameSet> = LazyLock::new(|| {
@@ -23,6 +24,16 @@ pub fn strip(headers: &mut HeaderMap, cookies: Cookies) {
     // A length beside a transfer coding is void (RFC 9112 section 6.3), and hyper leaves both.
     if headers.contains_key(TRANSFER_ENCODING) {
         headers.remove(CONTENT_LENGTH);
+    }
+    // Only answers of our own say that they are ours.
+    let ours = |value: &HeaderValue| {
+        value
+            .as_bytes()
+            .windows(9)
+            .any(|part| part.eq_ignore_ascii_case(b"keybearer"))
+    };
+    if headers.get_all(PROXY_STATUS).iter().any(ours) {
+        headers.remove(PROXY_STATUS);
     }
     remove_nominated(headers);
     let unwanted: &NameSet = match cookies {

@@ -44,7 +44,8 @@ fn same(folded: &[u8], name: &[u8]) -> bool {
     folded.len() == name.len() && folded.iter().zip(name).all(|(&a, &b)| a == fold(b))
 }
 
-fn fold(byte: u8) -> u8 {
+/// A byte of a name as names are compared.
+pub(super) fn fold(byte: u8) -> u8 {
     match byte {
         b'_' | b'.' | b' ' | b'+' => b'-',
         other => other.to_ascii_lowercase(),

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::names::NameSet;
+use super::names::{NameSet, fold};
 use super::query;
 use crate::connection::{Connection, Cookies};
 
@@ -136,11 +136,10 @@ fn beyond<'a>(fixed: &NameSet, names: impl Iterator<Item = &'a str>) -> Option<B
 
 fn is_forwarded(name: &[u8]) -> bool {
     name.len() > FORWARDED_PREFIX.len()
-        && name[0] == b'x'
         && name
             .iter()
             .zip(FORWARDED_PREFIX)
-            .all(|(&b, &known)| b == known || b == b'_' && known == b'-')
+            .all(|(&b, &known)| fold(b) == known)
 }
 
 /// Removes the fields that `Connection` names (RFC 9110 section 7.6.1).

@@ -86,7 +86,7 @@ impl UpstreamBody {
 
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.source {
-            Source::Link(link, ..) => link.poll_stalled(cx),
+            Source::Link(link, ..) => link.poll_stalled(cx, self.read),
             Source::Task(deadline) => deadline.poll_passed(cx),
             Source::Done => Poll::Pending,
         }
@@ -139,7 +139,8 @@ impl Body for UpstreamBody {
         let this = self.get_mut();
         match this.poll_incoming(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                if this.incoming.is_end_stream() {
+                // Nothing follows trailers, and nobody asks.
+                if frame.is_trailers() || this.incoming.is_end_stream() {
                     this.release();
                 } else {
                     this.progressed();

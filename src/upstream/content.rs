@@ -4,10 +4,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::time::timeout;
 
 /// A request's content on its way upstream.
 #[derive(Debug)]
@@ -86,6 +89,31 @@ impl Body for Content {
             Self::Caller(content) => content.incoming.size_hint(),
             Self::Empty => SizeHint::with_exact(0),
             Self::Held(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+        }
+    }
+}
+
+impl Content {
+    /// Reads it whole into memory: at most `limit` bytes, each frame within `read`.
+    ///
+    /// # Errors
+    /// Why it is not there whole.
+    pub async fn collect(mut self, limit: u64, read: Duration) -> Result<Bytes, ContentFault> {
+        let mut whole = BytesMut::new();
+        loop {
+            let frame = timeout(read, self.frame())
+                .await
+                .map_err(|_| ContentFault::Stalled(read))?;
+            let Some(frame) = frame else {
+                return Ok(whole.freeze());
+            };
+            let Ok(data) = frame?.into_data() else {
+                continue;
+            };
+            if (whole.len() + data.len()) as u64 > limit {
+                return Err(ContentFault::TooLargeToHold(limit));
+            }
+            whole.extend_from_slice(&data);
         }
     }
 }
@@ -176,6 +204,12 @@ pub enum ContentFault {
     /// The caller went away, or broke its framing.
     #[error("the caller's content broke off")]
     Caller(#[source] hyper::Error),
+    /// The caller sent nothing for this long.
+    #[error("the caller's content stopped for {0:?}")]
+    Stalled(Duration),
+    /// It is longer than this many bytes, which are as many as are held in memory.
+    #[error("the content is longer than {0} bytes")]
+    TooLargeToHold(u64),
     /// It is longer than this many bytes.
     #[error("the content is longer than {0} bytes")]
     TooLarge(u64),

@@ -5,11 +5,11 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response};
-use http_body_util::BodyExt;
 use serde::Serialize;
 
 use super::content::Content;
 use super::fault::content_problem;
+use crate::connection::{Limits, Timeouts};
 use crate::problem::Problem;
 
 #[derive(Serialize)]
@@ -34,13 +34,14 @@ enum EchoBody<'a> {
 ///
 /// # Errors
 /// The content broke off or is over its limit.
-pub async fn answer(request: Request<Content>) -> Result<Response<Bytes>, Problem> {
+pub async fn answer(
+    request: Request<Content>,
+    limits: &Limits,
+    timeouts: &Timeouts,
+) -> Result<Response<Bytes>, Problem> {
     let (head, content) = request.into_parts();
-    let content = content
-        .collect()
-        .await
-        .map_err(|fault| content_problem(&fault))?
-        .to_bytes();
+    let content = content.collect(limits.signed_body, timeouts.read).await;
+    let content = content.map_err(|fault| content_problem(&fault))?;
     let value = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let echo = Echo {
         method: head.method.as_str(),

@@ -80,21 +80,25 @@ impl Failure {
     }
 }
 
-/// The answer to content that could not be sent whole.
+/// The answer to content that could not be read or sent whole.
 pub fn content_problem(fault: &ContentFault) -> Problem {
-    match fault {
-        ContentFault::Caller(_) => Problem::new(
-            Kind::MalformedRequest,
-            "the request's content broke off or is not framed as HTTP asks",
-        )
-        .closing(),
-        ContentFault::TooLarge(limit) => {
-            let text = format!(
-                "the content is longer than {limit} bytes; raise limits.request_body if it may be"
-            );
-            Problem::new(Kind::ContentTooLarge, text).closing()
+    let too_large = |limit, key| {
+        let text = format!("the content is longer than {limit} bytes; raise {key} if it may be");
+        Problem::new(Kind::ContentTooLarge, text)
+    };
+    let problem = match fault {
+        ContentFault::Caller(_) => {
+            let text = "the request's content broke off or is not framed as HTTP asks";
+            Problem::new(Kind::MalformedRequest, text)
         }
-    }
+        ContentFault::Stalled(read) => {
+            let text = format!("the request's content stopped for timeouts.read ({read:?})");
+            Problem::new(Kind::CallerTimeout, text)
+        }
+        ContentFault::TooLarge(limit) => too_large(limit, "limits.request_body"),
+        ContentFault::TooLargeToHold(limit) => too_large(limit, "limits.signed_body"),
+    };
+    problem.closing()
 }
 
 fn find<'e, T: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e T> {

@@ -38,6 +38,9 @@ pub(super) struct Link {
     /// When it last made progress, as far as anybody looked.
     progress: Instant,
     head_expected: Option<Arc<AtomicBool>>,
+    /// The content that is being sent, and how far it was when somebody looked.
+    flow: Option<Arc<Flow>>,
+    observed: (Stage, u64),
 }
 
 impl Link {
@@ -58,6 +61,8 @@ impl Link {
             deadline: Deadline::new(timeouts.read),
             progress: Instant::now(),
             head_expected,
+            flow: None,
+            observed: (Stage::Ended, 0),
         })
     }
 
@@ -74,9 +79,11 @@ impl Link {
         if let Some(expected) = &self.head_expected {
             expected.store(true, Ordering::Relaxed);
         }
-        let flow = request.body().flow();
-        let observe = || flow.as_deref().map_or((Stage::Ended, 0), Flow::observe);
-        let mut observed = observe();
+        self.flow = request.body().flow();
+        let flow = self.flow.as_deref();
+        let observe = || flow.map_or((Stage::Ended, 0), Flow::observe);
+        self.observed = observe();
+        let observed = &mut self.observed;
         self.progress = now;
         self.deadline.set(now + allowance(observed.0, timeouts));
         let mut answer = pin!(self.sender.try_send_request(request));
@@ -98,8 +105,8 @@ impl Link {
                 }));
             }
             let seen = observe();
-            if seen != observed {
-                observed = seen;
+            if seen != *observed {
+                *observed = seen;
                 self.deadline
                     .set(Instant::now() + allowance(seen.0, timeouts));
             }
@@ -126,9 +133,21 @@ impl Link {
         self.progress
     }
 
-    /// Ready once there was no progress for too long.
-    pub(super) fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.deadline.poll_passed(cx)
+    /// Ready once there was no progress for `read`: neither of the answer, nor of content that is
+    /// still being sent.
+    pub(super) fn poll_stalled(&mut self, cx: &mut Context<'_>, read: Duration) -> Poll<()> {
+        while self.deadline.poll_passed(cx).is_ready() {
+            let seen = self
+                .flow
+                .as_deref()
+                .map_or((Stage::Ended, 0), Flow::observe);
+            if seen == self.observed {
+                return Poll::Ready(());
+            }
+            self.observed = seen;
+            self.progressed(Instant::now(), read);
+        }
+        Poll::Pending
     }
 
     /// Whether another request can be sent: looks at what the upstream did meanwhile.

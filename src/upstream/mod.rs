@@ -107,6 +107,9 @@ impl Upstream {
         }
         let mut link = match self.fresh_link(timeouts).await {
             Ok(link) => link,
+            Err(problem) if is_settled(problem.kind()) => {
+                return Err(Failure::new(problem, Retry::Never));
+            }
             Err(problem) => return Err(Failure::unsent(problem, request)),
         };
         let response = link.send(request, timeouts, Instant::now()).await?;
@@ -163,6 +166,14 @@ impl Upstream {
             }
         }
     }
+}
+
+/// Whether another handshake would end alike.
+fn is_settled(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::TlsAlert | Kind::TlsCertificate | Kind::TlsProtocol
+    )
 }
 
 fn not_taken(error: &hyper::Error) -> Problem {

@@ -16,7 +16,7 @@ fn valid(name: &str) -> String {
     std::fs::read_to_string(format!("{folder}{name}")).unwrap()
 }
 
-fn connection(text: &str) -> Connection {
+fn connection(text: &str) -> std::sync::Arc<Connection> {
     let text = format!("[connections.a]\nbase_url = \"https://a.example\"\n{text}");
     World::new().config(&text).connections.remove(0)
 }

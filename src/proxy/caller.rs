@@ -1,0 +1,106 @@
+//! What the parts of one caller's connection tell each other: [`Caller`].
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Proxy;
+
+/// For a request's head, from the first byte or the end of the answer before it: a caller that
+/// sends nothing, or too slowly, is let go.
+const HEAD_DEADLINE: Duration = Duration::from_secs(75);
+
+/// The connection that a caller's requests come on.
+///
+/// All of it is read and written by the one task that serves the connection; atomics only let its
+/// parts share it.
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub(super) proxy: Arc<Proxy>,
+    /// Where it arrived; none on a Unix socket.
+    pub(super) local: Option<SocketAddr>,
+    opened: Instant,
+    /// Whether an answer is being made.
+    serving: AtomicBool,
+    /// When the last answer ended, in milliseconds since the connection was opened.
+    done: AtomicU64,
+    /// Since when the caller takes nothing of what is written, likewise; [`TAKING`] if it does.
+    blocked: AtomicU64,
+    /// How long it may take nothing, in milliseconds.
+    patience: AtomicU64,
+}
+
+const TAKING: u64 = u64::MAX;
+
+impl Caller {
+    pub(super) fn new(proxy: Arc<Proxy>, local: Option<SocketAddr>) -> Self {
+        Self {
+            proxy,
+            local,
+            opened: Instant::now(),
+            serving: AtomicBool::new(false),
+            done: AtomicU64::new(0),
+            blocked: AtomicU64::new(TAKING),
+            patience: AtomicU64::new(milliseconds(HEAD_DEADLINE)),
+        }
+    }
+
+    /// Notes that an answer is being made.
+    pub(super) fn begin(&self) {
+        self.serving.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether an answer is being made: what hyper writes while none is, is its own.
+    pub(super) fn is_served(&self) -> bool {
+        self.serving.load(Ordering::Relaxed)
+    }
+
+    /// Notes that an answer ended.
+    pub(super) fn done(&self, now: Instant) {
+        self.done.store(self.since_opened(now), Ordering::Relaxed);
+        self.serving.store(false, Ordering::Relaxed);
+    }
+
+    /// Notes how long the caller may take nothing of an answer.
+    pub(super) fn patience(&self, patience: Duration) {
+        self.patience
+            .store(milliseconds(patience), Ordering::Relaxed);
+    }
+
+    /// Notes whether the caller takes what is written.
+    pub(super) fn takes(&self, taking: bool) {
+        let known = self.blocked.load(Ordering::Relaxed);
+        if taking && known != TAKING {
+            self.blocked.store(TAKING, Ordering::Relaxed);
+        } else if !taking && known == TAKING {
+            self.blocked
+                .store(self.since_opened(Instant::now()), Ordering::Relaxed);
+        }
+    }
+
+    /// When the connection is to be given up, as things stand; none if others watch over it.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let blocked = self.blocked.load(Ordering::Relaxed);
+        if blocked != TAKING {
+            let patience = self.patience.load(Ordering::Relaxed);
+            return Some(self.opened + Duration::from_millis(blocked.saturating_add(patience)));
+        }
+        let done = Duration::from_millis(self.done.load(Ordering::Relaxed));
+        (!self.is_served()).then(|| self.opened + done + HEAD_DEADLINE)
+    }
+
+    fn since_opened(&self, now: Instant) -> u64 {
+        milliseconds(now.saturating_duration_since(self.opened))
+    }
+}
+
+/// A year is as good as for ever, and no sum of such overflows.
+fn milliseconds(duration: Duration) -> u64 {
+    const YEAR: u64 = 365 * 24 * 60 * 60 * 1000;
+    u64::try_from(duration.as_millis())
+        .unwrap_or(YEAR)
+        .min(YEAR)
+}
