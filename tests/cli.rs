@@ -292,3 +292,18 @@ async fn a_closed_standard_output_is_no_panic() {
     let exit = Process::run(command.current_dir(setup.path("")).args(["-c", &script])).await;
     assert!(!exit.stderr.contains("panicked"), "{}", exit.stderr);
 }
+
+#[tokio::test]
+async fn a_checkout_that_the_group_may_write_serves_the_default() {
+    // Git checks out with the umask of its user, which may well be 002.
+    let setup = Setup::new().file("keybearer.toml", keybearer::config::source::EMBEDDED);
+    let path = setup.path("keybearer.toml");
+    let writable = std::os::unix::fs::PermissionsExt::from_mode(0o664);
+    std::fs::set_permissions(&path, writable).unwrap();
+    assert_eq!(setup.run_bare(&["check"]).await.code, Some(0));
+    let changed = format!("{}\n# changed", keybearer::config::source::EMBEDDED);
+    std::fs::write(&path, changed).unwrap();
+    let exit = setup.run_bare(&["check"]).await;
+    assert_eq!(exit.code, Some(2));
+    assert!(exit.stderr.contains("chmod"), "{}", exit.stderr);
+}

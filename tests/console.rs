@@ -1,6 +1,6 @@
 //! Section 5: health, metrics, and who may ask.
 
-use crate::harness::{Keybearer, Setup, Upstream, connection, eventually};
+use crate::harness::{Keybearer, Process, Setup, Upstream, connection, eventually};
 
 fn table(upstream: &Upstream) -> String {
     connection(
@@ -211,4 +211,52 @@ async fn the_console_may_be_off() {
     let setup = Setup::new().file("off.toml", &text).config("off.toml");
     let exit = setup.run(&["check"]).await;
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+}
+
+#[tokio::test]
+async fn a_reload_changes_the_token() {
+    let upstream = Upstream::start().await;
+    let setup = Setup::new().admin("token = { file = \"token\" }");
+    let setup = setup.file("token", "first").tables(&table(&upstream));
+    let keybearer = setup.start().await;
+    let asked = async |token: &str| {
+        let request = keybearer.ask("GET", "/metrics");
+        request
+            .header("Authorization", &format!("Bearer {token}"))
+            .send()
+            .await
+            .status
+    };
+    assert_eq!((asked("first").await, asked("second").await), (200, 401));
+    keybearer.setup().replace("token", "second");
+    eventually("the second token", async || {
+        (asked("second").await == 200).then_some(())
+    })
+    .await;
+    assert_eq!(asked("first").await, 401);
+}
+
+#[tokio::test]
+async fn the_health_command_asks_whatever_the_file_says_by_now() {
+    let upstream = Upstream::start().await;
+    let keybearer = Keybearer::start(&table(&upstream)).await;
+    let admin = format!("[admin]\nlisten = \"{}\"\n", keybearer.console());
+    for (name, text, code) in [
+        ("right.toml", admin.clone(), 0),
+        (
+            "spoilt.toml",
+            format!("{admin}[connections.x]\nbase = 1\n"),
+            0,
+        ),
+        (
+            "elsewhere.toml",
+            "[admin]\nlisten = \"127.0.0.1:1\"\n".to_owned(),
+            1,
+        ),
+        ("off.toml", "[admin]\nlisten = \"off\"\n".to_owned(), 2),
+    ] {
+        keybearer.setup().write(name, &text);
+        let mut command = keybearer.setup().command(&["health", "--config", name]);
+        assert_eq!(Process::run(&mut command).await.code, Some(code), "{name}");
+    }
 }

@@ -2,7 +2,7 @@
 
 mod contents;
 
-use crate::harness::{Recorded, Setup, Upstream, base64, connection};
+use crate::harness::{Keybearer, Recorded, Setup, Upstream, base64, connection};
 
 /// One type of auth and what the upstream sees of it.
 struct Case {
@@ -175,4 +175,19 @@ fn decoded(pair: &str) -> (String, String) {
     };
     let (name, value) = pair.split_once('=').expect("a value");
     (decode(name), decode(value))
+}
+
+#[tokio::test]
+async fn names_merged_into_content_are_taken_out_of_the_query_too() {
+    let upstream = Upstream::start().await;
+    let auth = "auth = { type = \"custom\", form = { api_key = \"ours\" } }";
+    let keybearer = Keybearer::start(&connection("p", &upstream.url("/base"), auth)).await;
+    let form = "application/x-www-form-urlencoded";
+    let request = keybearer.post("/p/x?api_key=mine&a=1").body(form, "b=2");
+    assert_eq!(request.send().await.status, 200);
+    let seen = upstream.last();
+    assert_eq!(
+        (seen.target(), seen.text()),
+        ("/base/x?a=1", "b=2&api_key=ours")
+    );
 }

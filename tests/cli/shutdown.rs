@@ -75,3 +75,16 @@ async fn grace_has_an_end() {
     keybearer.exit().await;
     client.closed().await;
 }
+
+#[tokio::test]
+async fn a_reload_changes_the_grace() {
+    let (_upstream, mut keybearer, mut client, _gate) = in_flight("10m").await;
+    let text = std::fs::read_to_string(keybearer.setup().path("keybearer.toml")).unwrap();
+    keybearer
+        .setup()
+        .replace("keybearer.toml", &text.replace("10m", "300ms"));
+    assert_eq!(keybearer.reload().await.status, 200);
+    keybearer.signal(Signal::TERM);
+    keybearer.exit().await;
+    client.closed().await;
+}

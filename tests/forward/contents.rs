@@ -226,3 +226,29 @@ async fn content_over_its_limit_is_refused() {
         assert!(upstream.take().iter().all(|seen| !seen.complete));
     }
 }
+
+#[tokio::test]
+async fn content_of_unknown_length_arrives_with_every_method() {
+    // hyper's client takes a GET for one without content unless it is told.
+    let (upstream, keybearer) = pair("").await;
+    for method in ["GET", "HEAD", "DELETE", "OPTIONS", "POST", "PATCH"] {
+        let request = keybearer
+            .request(method, "/p/x")
+            .chunks("text/plain", &["hel", "lo"]);
+        assert_eq!(request.send().await.status, 200, "{method}");
+        assert_eq!(upstream.last().text(), "hello", "{method}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_with_trailers_is_whole_and_its_connection_used_again() {
+    let (upstream, keybearer) = pair("").await;
+    let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n";
+    upstream.on("/base/trailers", Answer::raw(answer));
+    for _ in 0..3 {
+        assert_eq!(keybearer.get("/p/trailers").send().await.text(), "ok");
+    }
+    assert_eq!(upstream.connections(), 1);
+    let line = keybearer.logged(&["/p/trailers"]).await;
+    assert!(!line.contains("aborted"), "{line}");
+}

@@ -113,3 +113,40 @@ async fn an_answer_cut_with_its_head_never_looks_whole() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_caller_that_stops_reading_is_let_go() {
+    let (upstream, keybearer) = pair("timeouts = { write = \"300ms\" }").await;
+    upstream.on("/base/big", Answer::download(1 << 30));
+    let mut client = keybearer.caller().await;
+    client.send(keybearer.get("/p/big").bytes()).await;
+    // It reads nothing: once no buffer has room, the time runs.
+    upstream.wait_for_ended(1).await;
+    keybearer.logged(&["/p/big", "aborted"]).await;
+}
+
+#[tokio::test]
+async fn an_early_answer_lasts_as_long_as_the_upload_makes_progress() {
+    let (upstream, keybearer) = pair("timeouts = { read = \"600ms\" }").await;
+    let gate = Gate::new();
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let answer = Answer(vec![
+        Step::Send(head.into()),
+        Step::Read,
+        Step::Wait(gate.clone()),
+        Step::Send("4\r\ndone\r\n0\r\n\r\n".into()),
+    ]);
+    upstream.on("/base/early", answer);
+    let mut client = keybearer.caller().await;
+    let head = "POST /p/early HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+    client.send(head).await;
+    // Three times as long as a stall may last, in pieces that are each far shorter.
+    for _ in 0..18 {
+        client.send("5\r\nhello\r\n").await;
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    client.send("0\r\n\r\n").await;
+    gate.open();
+    let response = client.response().await;
+    assert_eq!((response.status, response.text().as_str()), (200, "done"));
+}

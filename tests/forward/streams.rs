@@ -236,3 +236,34 @@ async fn web_sockets_never_cross() {
     }
     assert_eq!(upstream.connections(), 5, "a tunnel is never pooled");
 }
+
+#[tokio::test]
+async fn an_upgrade_is_for_a_get_without_content() {
+    let (upstream, keybearer) = pair("").await;
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    for start in ["POST /p/x", "GET /p/x"] {
+        let mut client = keybearer.caller().await;
+        let head = format!(
+            "{start} HTTP/1.1\r\nHost: localhost\r\n{upgrade}Content-Length: 5\r\n\r\nhello"
+        );
+        client.send(head).await;
+        assert_eq!(client.response().await.status, 200, "{start}");
+        let seen = upstream.last();
+        assert_eq!(
+            (seen.header("upgrade"), seen.text()),
+            (None, "hello"),
+            "{start}"
+        );
+    }
+    upstream.on("/base/ws", Answer::web_socket());
+    let mut client = keybearer.caller().await;
+    let head =
+        format!("GET /p/ws HTTP/1.1\r\nHost: localhost\r\n{upgrade}Content-Length: 0\r\n\r\n");
+    client.send(head).await;
+    client.until("\r\n\r\n").await;
+    assert_eq!(
+        upstream.last().header("content-length"),
+        None,
+        "what follows is the tunnel's"
+    );
+}

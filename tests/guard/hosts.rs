@@ -1,6 +1,7 @@
 //! Step 1, guards: Host. A page on a name that is rebound to 127.0.0.1 sends that name.
 
 use super::row::{Expect, Row, reaches, row};
+use crate::harness::{Request, Setup, Upstream, connection};
 
 /// Names that are ours, names that are not, and what is no name.
 pub fn rows() -> Vec<Row> {
@@ -71,4 +72,23 @@ pub fn rows() -> Vec<Row> {
         rows.push(row(reason, request, Expect::Closed(&[400])));
     }
     rows
+}
+
+#[tokio::test]
+async fn all_addresses_at_once_are_no_name_of_ours() {
+    // Browsers let any web page ask 0.0.0.0 without saying that it is another site.
+    let upstream = Upstream::start().await;
+    let table = connection("p", &upstream.url("/base"), "auth = { type = \"none\" }");
+    let text = Setup::new().tables(&table).text();
+    let text = text.replacen("listen = [\"127.0.0.1:0\"]", "listen = [\"0.0.0.0:0\"]", 1);
+    let keybearer = Setup::new()
+        .config("wide.toml")
+        .file("wide.toml", &text)
+        .start()
+        .await;
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], keybearer.proxy().port()));
+    for (host, status) in [("0.0.0.0", 421), ("127.0.0.1", 200), ("localhost", 200)] {
+        let request = Request::new(address, "GET", "/p/x").host(host);
+        assert_eq!(request.send().await.status, status, "{host}");
+    }
 }
