@@ -13,6 +13,7 @@ use crate::auth::Prepared;
 use crate::connection::Connection;
 use crate::live::Live;
 use crate::problem::{Kind, Problem};
+use crate::upstream::Attempt;
 use crate::upstream::content::Content;
 use crate::upstream::echo;
 use crate::upstream::fault::Retry;
@@ -25,7 +26,7 @@ pub(super) async fn send(
     prepared: Prepared<'_>,
     mut head: Parts,
     mut content: Content,
-    mut now: Instant,
+    now: Instant,
 ) -> Result<Response<Answer>, Problem> {
     let Some(upstream) = &live.upstream else {
         let request = applied(head, prepared, content);
@@ -38,15 +39,20 @@ pub(super) async fn send(
     };
     let timeouts = &live.connection.timeouts;
     let mut left = live.connection.retries;
-    let mut fresh = false;
+    let mut attempt = Attempt {
+        now,
+        fresh: false,
+        repeatable: false,
+    };
     loop {
         let spare = if left > 0 {
             Spare::of(&head, &content)
         } else {
             None
         };
+        attempt.repeatable = spare.is_some();
         let request = applied(head, prepared, content);
-        let failure = match upstream.send(request, timeouts, fresh, now).await {
+        let failure = match upstream.send(request, timeouts, attempt).await {
             Ok(response) => return expected(response.map(Answer::Upstream)),
             Err(failure) => failure,
         };
@@ -61,8 +67,8 @@ pub(super) async fn send(
         tracing::debug!(connection = %live.connection.name, problem = %failure.problem, "Trying again");
         (head, content) = again;
         left -= 1;
-        fresh = true;
-        now = Instant::now();
+        attempt.fresh = true;
+        attempt.now = Instant::now();
     }
 }
 

@@ -27,6 +27,15 @@ use crate::problem::{Kind, Problem};
 /// Larger heads of answers are refused, in bytes.
 const MAX_HEAD: usize = 256 << 10;
 
+/// What is told to a link's stream, which hyper holds.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Signals {
+    /// The next read looks whether the upstream has closed the connection.
+    pub(super) probe: Arc<AtomicBool>,
+    /// The next write starts with a head; none where nobody recases it.
+    pub(super) head_expected: Option<Arc<AtomicBool>>,
+}
+
 /// An HTTP/1.1 connection to an upstream, driven by whoever holds it.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -37,7 +46,7 @@ pub(super) struct Link {
     deadline: Deadline,
     /// When it last made progress, as far as anybody looked.
     progress: Instant,
-    head_expected: Option<Arc<AtomicBool>>,
+    signals: Signals,
     /// The content that is being sent, and how far it was when somebody looked.
     flow: Option<Arc<Flow>>,
     observed: (Stage, u64),
@@ -50,17 +59,17 @@ impl Link {
     /// hyper does not take the stream.
     pub(super) async fn new(
         stream: UpstreamStream,
-        head_expected: Option<Arc<AtomicBool>>,
+        signals: Signals,
         timeouts: &Timeouts,
     ) -> Result<Self, hyper::Error> {
-        let builder = builder(head_expected.is_some());
+        let builder = builder(signals.head_expected.is_some());
         let (sender, driver) = builder.handshake(TokioIo::new(stream)).await?;
         Ok(Self {
             sender,
             driver: Some(driver),
             deadline: Deadline::new(timeouts.read),
             progress: Instant::now(),
-            head_expected,
+            signals,
             flow: None,
             observed: (Stage::Ended, 0),
         })
@@ -76,7 +85,7 @@ impl Link {
         timeouts: &Timeouts,
         now: Instant,
     ) -> Result<Response<Incoming>, Failure> {
-        if let Some(expected) = &self.head_expected {
+        if let Some(expected) = &self.signals.head_expected {
             expected.store(true, Ordering::Relaxed);
         }
         self.flow = request.body().flow();
@@ -148,6 +157,13 @@ impl Link {
             self.progressed(Instant::now(), read);
         }
         Poll::Pending
+    }
+
+    /// Whether another request can be sent, asked of the system itself: for one that cannot be
+    /// repeated if the upstream turns out to have gone.
+    pub(super) fn is_surely_open(&mut self) -> bool {
+        self.signals.probe.store(true, Ordering::Relaxed);
+        self.is_reusable()
     }
 
     /// Whether another request can be sent: looks at what the upstream did meanwhile.

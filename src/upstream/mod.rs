@@ -12,7 +12,7 @@ pub mod stream;
 pub mod tls;
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use hyper::body::Incoming;
@@ -27,7 +27,7 @@ use self::body::UpstreamBody;
 use self::content::Content;
 use self::dial::Dialer;
 use self::fault::{Failure, Retry};
-use self::link::Link;
+use self::link::{Link, Signals};
 use self::pool::Pool;
 use self::stream::{Recase, UpstreamStream};
 use crate::connection::auth::{Auth, Field};
@@ -55,36 +55,42 @@ struct Identity {
     spellings: Option<Arc<[Box<str>]>>,
 }
 
+/// How one attempt is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt {
+    /// When it begins.
+    pub now: Instant,
+    /// Whether only a connection will do that was never used.
+    pub fresh: bool,
+    /// Whether another attempt could follow if the connection turns out to be broken.
+    pub repeatable: bool,
+}
+
 /// Trusted certificates of a connection's own; none for the system's.
 type Roots = Option<Arc<[CertificateDer<'static>]>>;
 
 impl Upstream {
     async fn fresh_link(&self, timeouts: &Timeouts) -> Result<Box<Link>, Problem> {
-        let (stream, head_expected) = self.connect(timeouts).await?;
-        let link = Link::new(stream, head_expected, timeouts).await;
+        let (stream, signals) = self.connect(timeouts).await?;
+        let link = Link::new(stream, signals, timeouts).await;
         link.map(Box::new).map_err(|error| not_taken(&error))
     }
 
-    async fn connect(
-        &self,
-        timeouts: &Timeouts,
-    ) -> Result<(UpstreamStream, Option<Arc<AtomicBool>>), Problem> {
+    async fn connect(&self, timeouts: &Timeouts) -> Result<(UpstreamStream, Signals), Problem> {
         let transport = self.dialer.dial(timeouts.connect).await?;
-        let Some(names) = &self.spellings else {
-            return Ok((UpstreamStream::new(transport), None));
-        };
-        let expected = Arc::new(AtomicBool::new(false));
-        let recase = Recase::new(Arc::clone(names), Arc::clone(&expected));
-        Ok((
-            UpstreamStream::with_recase(transport, recase),
-            Some(expected),
-        ))
+        let mut signals = Signals::default();
+        let recase = self.spellings.as_ref().map(|names| {
+            let expected = signals.head_expected.insert(Arc::default());
+            Recase::new(Arc::clone(names), Arc::clone(expected))
+        });
+        let stream = UpstreamStream::new(transport, Arc::clone(&signals.probe), recase);
+        Ok((stream, signals))
     }
 
-    /// Makes one attempt at `now`: sends a request, waits for the head of its answer.
+    /// Makes one attempt: sends a request, waits for the head of its answer.
     ///
-    /// An idle connection is used if there is one, unless `fresh` is asked for; that some were
-    /// closed by the upstream meanwhile is no failed attempt.
+    /// An idle connection is used if there is one; that some were closed by the upstream meanwhile
+    /// is no failed attempt.
     ///
     /// # Errors
     /// Why there is no answer; the request itself where nothing of it was sent.
@@ -92,11 +98,15 @@ impl Upstream {
         self: &Arc<Self>,
         mut request: Request<Content>,
         timeouts: &Timeouts,
-        fresh: bool,
-        now: Instant,
+        attempt: Attempt,
     ) -> Result<Response<UpstreamBody>, Failure> {
-        while !fresh && let Some(mut link) = self.pool.take() {
-            match link.send(request, timeouts, now).await {
+        while !attempt.fresh
+            && let Some(mut link) = self.pool.take()
+        {
+            if !attempt.repeatable && !link.is_surely_open() {
+                continue;
+            }
+            match link.send(request, timeouts, attempt.now).await {
                 Ok(response) => return Ok(self.answer(response, link, timeouts)),
                 Err(Failure {
                     unsent: Some(unsent),
@@ -137,18 +147,18 @@ impl Upstream {
         request: Request<Content>,
         timeouts: &Timeouts,
     ) -> Result<Response<Incoming>, Failure> {
-        let (stream, head_expected) = match self.connect(timeouts).await {
+        let (stream, signals) = match self.connect(timeouts).await {
             Ok(connected) => connected,
             Err(problem) => return Err(Failure::unsent(problem, request)),
         };
-        let handshake = link::builder(head_expected.is_some())
+        let handshake = link::builder(signals.head_expected.is_some())
             .handshake(TokioIo::new(stream))
             .await;
         let (mut sender, driver) =
             handshake.map_err(|error| Failure::new(not_taken(&error), Retry::Always))?;
-        head_expected
-            .iter()
-            .for_each(|expected| expected.store(true, std::sync::atomic::Ordering::Relaxed));
+        if let Some(expected) = &signals.head_expected {
+            expected.store(true, Ordering::Relaxed);
+        }
         // It ends with the upgraded stream, or with the answer that refuses the upgrade.
         tokio::spawn(driver.with_upgrades());
         match timeout(timeouts.read, sender.send_request(request)).await {

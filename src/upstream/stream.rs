@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -14,6 +16,7 @@ use tokio_rustls::client::TlsStream;
 #[derive(Debug)]
 pub struct UpstreamStream {
     transport: Transport,
+    probe: Arc<AtomicBool>,
     recase: Option<Recase>,
 }
 
@@ -27,19 +30,32 @@ pub enum Transport {
 }
 
 impl UpstreamStream {
-    /// A stream that writes what it is given.
-    pub fn new(transport: Transport) -> Self {
+    /// A stream that looks for the upstream's close whenever `probe` is set; and that writes field
+    /// names of request heads as `recase` spells them.
+    pub fn new(transport: Transport, probe: Arc<AtomicBool>, recase: Option<Recase>) -> Self {
         Self {
             transport,
-            recase: None,
+            probe,
+            recase,
         }
     }
+}
 
-    /// A stream that writes field names of request heads as `names` spells them.
-    pub fn with_recase(transport: Transport, recase: Recase) -> Self {
-        Self {
-            transport,
-            recase: Some(recase),
+impl Transport {
+    /// Whether the upstream has closed the connection, asked of the system: the runtime may not
+    /// have heard of it yet.
+    fn is_closed(&self) -> bool {
+        let socket = match self {
+            Self::Tcp(socket) => socket,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        match recv(
+            socket,
+            &mut [0_u8; 1],
+            RecvFlags::PEEK | RecvFlags::DONTWAIT,
+        ) {
+            Ok((_, count)) => count == 0,
+            Err(error) => error != Errno::AGAIN,
         }
     }
 }
@@ -65,7 +81,15 @@ impl AsyncRead for UpstreamStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        each_transport!(&mut self.get_mut().transport, stream => stream.poll_read(cx, buf))
+        let this = self.get_mut();
+        if this.probe.load(Ordering::Relaxed) {
+            this.probe.store(false, Ordering::Relaxed);
+            if this.transport.is_closed() {
+                // Nothing read is the end.
+                return Poll::Ready(Ok(()));
+            }
+        }
+        each_transport!(&mut this.transport, stream => stream.poll_read(cx, buf))
     }
 }
 
