@@ -21,8 +21,17 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cargo build --release --locked --bin keybearer \
     && install -D target/release/keybearer /out/usr/local/bin/keybearer
 
-# glibc, CA certificates and a user of no rights; no shell, no package manager.
-FROM gcr.io/distroless/cc-debian12:nonroot
+# All that the program needs of a system: the libraries it is linked with, certificates, and a user
+# of no rights. glibc has its resolver built in.
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+RUN ldd /out/usr/local/bin/keybearer | grep -o '/[^ ]*' \
+      | while read -r library; do install -D "$library" "/out$library"; done \
+    && install -D /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ca-certificates.crt \
+    && echo 'keybearer:x:65532:65532::/:/nonexistent' > /out/etc/passwd \
+    && echo 'keybearer:x:65532:' > /out/etc/group
+
+# No shell, no package manager.
+FROM scratch
 
 LABEL org.opencontainers.image.title="keybearer" \
       org.opencontainers.image.description="A credential-injecting reverse proxy" \
