@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
@@ -96,22 +97,27 @@ impl Link {
         self.progress = now;
         self.deadline.set(now + allowance(observed.0, timeouts));
         let mut answer = pin!(self.sender.try_send_request(request));
+        // Only driving makes the answer ready, so there is nothing to be woken for: hyper would wake
+        // this very task, which would then be polled once more for nothing.
+        let mut answered = |driver: &mut Option<Driver>, cx: &mut Context<'_>| {
+            drive(driver, cx);
+            answer
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+        };
+        let mut sent = false;
         poll_fn(|cx| {
-            drive(&mut self.driver, cx);
-            // Only the line above can make it ready, so there is nothing to be woken for: hyper
-            // would wake this very task, which would then be polled once more for nothing.
-            let mut unwoken = Context::from_waker(Waker::noop());
-            if let Poll::Ready(answered) = answer.as_mut().poll(&mut unwoken) {
-                // Nor by taking the content that came with the head.
-                drive(&mut self.driver, &mut unwoken);
-                return Poll::Ready(answered.map_err(|mut error| {
-                    let unsent = error.take_message();
-                    let failure = Failure::from_hyper(error.error());
-                    match unsent {
-                        Some(request) => Failure::unsent(failure.problem, request),
-                        None => failure,
-                    }
-                }));
+            // Once all is sent, a wake-up mostly means the answer: hyper is to know no waker then,
+            // or it would be woken by taking the content that came with the head.
+            if std::mem::replace(&mut sent, true)
+                && observed.0 == Stage::Ended
+                && let Poll::Ready(told) =
+                    answered(&mut self.driver, &mut Context::from_waker(Waker::noop()))
+            {
+                return Poll::Ready(told.map_err(failed));
+            }
+            if let Poll::Ready(told) = answered(&mut self.driver, cx) {
+                return Poll::Ready(told.map_err(failed));
             }
             let seen = observe();
             if seen != *observed {
@@ -185,6 +191,16 @@ fn drive(driver: &mut Option<Driver>, cx: &mut Context<'_>) {
         .is_some_and(|driver| Pin::new(driver).poll(cx).is_ready())
     {
         *driver = None;
+    }
+}
+
+/// Tells a request that hyper gives back unsent from one that failed on its way.
+fn failed(mut error: TrySendError<Request<Content>>) -> Failure {
+    let unsent = error.take_message();
+    let failure = Failure::from_hyper(error.error());
+    match unsent {
+        Some(request) => Failure::unsent(failure.problem, request),
+        None => failure,
     }
 }
 
