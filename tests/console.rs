@@ -260,3 +260,28 @@ async fn the_health_command_asks_whatever_the_file_says_by_now() {
         assert_eq!(Process::run(&mut command).await.code, Some(code), "{name}");
     }
 }
+
+#[tokio::test]
+async fn a_reload_never_opens_a_console_that_the_network_reaches() {
+    let upstream = Upstream::start().await;
+    let wide = |admin: &str| {
+        let text = Setup::new().tables(&table(&upstream)).text();
+        // The name by which the harness waits for it.
+        let admin = format!("public_url = \"http://0.0.0.0\"\n{admin}");
+        text.replacen("listen = \"127.0.0.1:0\"", &admin, 1)
+    };
+    let setup = Setup::new().config("wide.toml");
+    let setup = setup.file("wide.toml", &wide("listen = \"0.0.0.0:0\"\ntoken = \"t\""));
+    let keybearer = setup.start().await;
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], keybearer.console().port()));
+    let asked = async |token: &str| {
+        let request = crate::harness::Request::new(address, "GET", "/metrics").host("localhost");
+        request.header("Authorization", token).send().await.status
+    };
+    assert_eq!((asked("Bearer t").await, asked("").await), (200, 401));
+    keybearer
+        .setup()
+        .replace("wide.toml", &wide("listen = \"127.0.0.1:0\""));
+    keybearer.logged(&["admin.listen", "restart"]).await;
+    assert_eq!((asked("Bearer t").await, asked("").await), (401, 401));
+}

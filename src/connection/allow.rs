@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 use percent_encoding::percent_decode_str;
 
 /// The `allow` rules of a connection; by default everything under the base URL.
@@ -52,14 +52,18 @@ impl Allow {
             "x-http-method",
             "x-method-override",
         ];
-        self.methods.is_none()
-            || OVERRIDES
-                .iter()
-                .flat_map(|&name| headers.get_all(name))
-                .all(|value| {
-                    let method = value.as_bytes().trim_ascii().to_ascii_uppercase();
-                    Method::from_bytes(&method).is_ok_and(|method| self.permits_method(&method))
-                })
+        if self.methods.is_none() {
+            return true;
+        }
+        // Some servers cannot tell `_` from `-`.
+        let overrides = |name: &HeaderName| OVERRIDES.contains(&&*name.as_str().replace('_', "-"));
+        headers
+            .iter()
+            .filter(|(name, _)| overrides(name))
+            .all(|(_, value)| {
+                let method = value.as_bytes().trim_ascii().to_ascii_uppercase();
+                Method::from_bytes(&method).is_ok_and(|method| self.permits_method(&method))
+            })
     }
 
     /// Whether `rest`, the raw path after the prefix, may be requested.
@@ -167,8 +171,15 @@ mod tests {
         let allow = Allow::new(Some(vec![Method::POST]), None).unwrap();
         let mut headers = HeaderMap::new();
         assert!(allow.permits_overrides(&headers));
-        headers.insert("x-http-method-override", "delete".parse().unwrap());
-        assert!(!allow.permits_overrides(&headers));
+        for name in [
+            "x-http-method-override",
+            "x_http_method_override",
+            "x-http_method",
+        ] {
+            headers.clear();
+            headers.insert(name, "delete".parse().unwrap());
+            assert!(!allow.permits_overrides(&headers), "{name}");
+        }
         assert!(Allow::default().permits_overrides(&headers));
     }
 

@@ -15,6 +15,7 @@ use super::Local;
 use crate::config::Admin;
 use crate::live::Reader;
 use crate::problem::{Kind, Problem};
+use crate::proxy::serve::Bound;
 use crate::request::guard::{Guard, HostName, host_name};
 use crate::secret::Secret;
 
@@ -25,10 +26,29 @@ const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 pub(super) struct Guards {
     origins: Guard,
     token: Option<Secret>,
+    exposure: Exposure,
+}
+
+/// Who can reach the listener that is really bound, whatever the configuration says by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exposure {
+    /// Others: a token is needed.
+    Network,
+    /// This machine alone.
+    Machine,
+}
+
+impl Exposure {
+    pub(super) fn of(listener: &Bound) -> Self {
+        match listener {
+            Bound::Tcp(_, address) if !address.ip().to_canonical().is_loopback() => Self::Network,
+            Bound::Tcp(..) | Bound::Unix(..) => Self::Machine,
+        }
+    }
 }
 
 impl Guards {
-    pub(super) fn new(settings: &Admin) -> Self {
+    pub(super) fn new(settings: &Admin, exposure: Exposure) -> Self {
         let mut names: Vec<Box<str>> = ["localhost", "127.0.0.1", "::1"].map(Into::into).into();
         names.extend(
             settings
@@ -40,6 +60,7 @@ impl Guards {
         Self {
             origins: Guard::new(Some(names), Vec::new()),
             token: settings.token.clone(),
+            exposure,
         }
     }
 
@@ -60,7 +81,11 @@ impl Guards {
 
     fn authenticate(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let Some(token) = &self.token else {
-            return Ok(());
+            if self.exposure == Exposure::Machine {
+                return Ok(());
+            }
+            let detail = "admin.token was taken away, but until a restart the network reaches this listener; set it again";
+            return Err(Problem::new(Kind::Unauthorized, detail));
         };
         let presented = headers
             .get(AUTHORIZATION)
@@ -107,13 +132,17 @@ fn is_browser(headers: &HeaderMap) -> bool {
 }
 
 pub(super) async fn check(
-    State(reader): State<Reader>,
+    State((reader, exposure)): State<(Reader, Exposure)>,
     ConnectInfo(local): ConnectInfo<Local>,
     request: Request,
     next: Next,
 ) -> Response {
     // As a reload may change the token, it is looked at anew for each request.
-    let guards = reader.take().admin.as_ref().map(Guards::new);
+    let guards = reader
+        .take()
+        .admin
+        .as_ref()
+        .map(|admin| Guards::new(admin, exposure));
     let admitted = match guards {
         Some(guards) => guards.admit(&request, local),
         None => Err(Problem::new(
@@ -158,14 +187,26 @@ mod tests {
     use crate::secret::Origin;
 
     fn guards(token: Option<&str>) -> Guards {
-        Guards::new(&Admin {
+        let settings = Admin {
             listen: Listen::Tcp {
                 host: "127.0.0.1".into(),
                 port: 9080,
             },
             public_url: "https://keys.example".parse().unwrap(),
             token: token.map(|token| Secret::new(token, Origin::Literal)),
-        })
+        };
+        Guards::new(&settings, Exposure::Machine)
+    }
+
+    #[test]
+    fn a_listener_on_the_network_never_goes_without_a_token() {
+        let guards = Guards {
+            exposure: Exposure::Network,
+            ..guards(None)
+        };
+        let get = |path| asked(&guards, "GET", path, &[("host", "localhost")]);
+        assert_eq!(get("/metrics"), Some(Kind::Unauthorized));
+        assert_eq!(get("/healthz"), None);
     }
 
     fn asked(guards: &Guards, method: &str, path: &str, fields: &[(&str, &str)]) -> Option<Kind> {

@@ -25,6 +25,7 @@ use axum::routing::{get, post};
 use axum::serve::IncomingStream;
 use tokio::net::{TcpListener, UnixListener};
 
+use self::guard::Exposure;
 use crate::live::Reader;
 use crate::live::reload::Reloader;
 use crate::metrics::Metrics;
@@ -79,14 +80,15 @@ impl Connected<IncomingStream<'_, UnixListener>> for Local {
 /// # Errors
 /// The listener cannot be used.
 pub async fn serve(console: Console, listener: Bound) -> io::Result<()> {
-    let router = router(console).into_make_service_with_connect_info::<Local>();
+    let exposure = Exposure::of(&listener);
+    let router = router(console, exposure).into_make_service_with_connect_info::<Local>();
     match listener {
         Bound::Tcp(listener, _) => axum::serve(TcpListener::from_std(listener)?, router).await,
         Bound::Unix(listener, _) => axum::serve(UnixListener::from_std(listener)?, router).await,
     }
 }
 
-fn router(console: Console) -> Router {
+fn router(console: Console, exposure: Exposure) -> Router {
     let reader = console.reader.clone();
     Router::new()
         .route("/healthz", get(api::healthz))
@@ -96,5 +98,8 @@ fn router(console: Console) -> Router {
         .fallback(api::not_found)
         .method_not_allowed_fallback(api::method_refused)
         .with_state(Arc::new(console))
-        .layer(middleware::from_fn_with_state(reader, guard::check))
+        .layer(middleware::from_fn_with_state(
+            (reader, exposure),
+            guard::check,
+        ))
 }

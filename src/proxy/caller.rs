@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -23,8 +23,8 @@ pub(super) struct Caller {
     /// Where it arrived; none on a Unix socket.
     pub(super) local: Option<SocketAddr>,
     opened: Instant,
-    /// Whether an answer is being made.
-    serving: AtomicBool,
+    /// Whether an answer is being made, or only has to be flushed: a [`Phase`].
+    phase: AtomicU8,
     /// When the last answer ended, in milliseconds since the connection was opened.
     done: AtomicU64,
     /// Since when the caller takes nothing of what is written, likewise; [`TAKING`] if it does.
@@ -35,13 +35,24 @@ pub(super) struct Caller {
 
 const TAKING: u64 = u64::MAX;
 
+/// Where a connection stands between two requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// No request is known of.
+    Idle,
+    /// An answer is being made.
+    Serving,
+    /// The answer is made: its end may still be in hyper's buffer.
+    Flushing,
+}
+
 impl Caller {
     pub(super) fn new(proxy: Arc<Proxy>, local: Option<SocketAddr>) -> Self {
         Self {
             proxy,
             local,
             opened: Instant::now(),
-            serving: AtomicBool::new(false),
+            phase: AtomicU8::new(Phase::Idle as u8),
             done: AtomicU64::new(0),
             blocked: AtomicU64::new(TAKING),
             patience: AtomicU64::new(milliseconds(HEAD_DEADLINE)),
@@ -50,18 +61,25 @@ impl Caller {
 
     /// Notes that an answer is being made.
     pub(super) fn begin(&self) {
-        self.serving.store(true, Ordering::Relaxed);
+        self.phase.store(Phase::Serving as u8, Ordering::Relaxed);
     }
 
-    /// Whether an answer is being made: what hyper writes while none is, is its own.
+    /// Whether an answer is being made or flushed: what hyper writes while none is, is its own.
     pub(super) fn is_served(&self) -> bool {
-        self.serving.load(Ordering::Relaxed)
+        self.phase.load(Ordering::Relaxed) != Phase::Idle as u8
     }
 
-    /// Notes that an answer ended.
+    /// Notes that an answer is made.
     pub(super) fn done(&self, now: Instant) {
         self.done.store(self.since_opened(now), Ordering::Relaxed);
-        self.serving.store(false, Ordering::Relaxed);
+        self.phase.store(Phase::Flushing as u8, Ordering::Relaxed);
+    }
+
+    /// Notes that all that was written has left.
+    pub(super) fn flushed(&self) {
+        if self.phase.load(Ordering::Relaxed) == Phase::Flushing as u8 {
+            self.phase.store(Phase::Idle as u8, Ordering::Relaxed);
+        }
     }
 
     /// Notes how long the caller may take nothing of an answer.
@@ -75,6 +93,9 @@ impl Caller {
         let known = self.blocked.load(Ordering::Relaxed);
         if taking && known != TAKING {
             self.blocked.store(TAKING, Ordering::Relaxed);
+            // The end of an answer that had to wait is when it left.
+            self.done
+                .store(self.since_opened(Instant::now()), Ordering::Relaxed);
         } else if !taking && known == TAKING {
             self.blocked
                 .store(self.since_opened(Instant::now()), Ordering::Relaxed);

@@ -131,7 +131,7 @@ async fn forward(
     }
 
     let prefix = &admitted.uri.path()[..admitted.prefix_len];
-    tidy(&mut response, &live.connection, prefix, record.origin());
+    tidy(&mut response, &live, prefix, record.origin());
     Ok(response)
 }
 
@@ -260,21 +260,17 @@ async fn merged(
 }
 
 /// Step 8.
-fn tidy(
-    response: &mut Response<Answer>,
-    connection: &Connection,
-    prefix: &str,
-    origin: Option<&HeaderValue>,
-) {
+fn tidy(response: &mut Response<Answer>, live: &Live, prefix: &str, origin: Option<&HeaderValue>) {
     let switching = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
     // The caller's own version is hyper's to write: the upstream's means nothing on this hop.
     *response.version_mut() = http::Version::HTTP_11;
     let headers = response.headers_mut();
-    answer::strip(headers, connection.cookies);
+    answer::strip(headers, live.connection.cookies);
+    live.strip.answer(headers);
     if switching {
         upgrade::mark(headers);
     }
-    answer::relocate(headers, connection, prefix);
+    answer::relocate(headers, &live.connection, prefix);
     if let Some(origin) = origin {
         cors::allow(headers, origin);
     }

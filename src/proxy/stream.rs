@@ -121,6 +121,7 @@ impl Write for CallerStream {
         ready!(self.poll_instead(cx))?;
         ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
         self.flushed = true;
+        self.caller.flushed();
         Poll::Ready(Ok(()))
     }
 

@@ -4,7 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, UPGRADE};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
+    UPGRADE,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use http_body::Body;
@@ -12,6 +17,7 @@ use hyper::Request;
 use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tracing::debug;
 
@@ -44,10 +50,14 @@ pub(super) fn asked_for(request: &mut Request<Incoming>) -> Option<OnUpgrade> {
             .split(|&b| b == b',')
             .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
     });
+    let handshake = headers.contains_key(SEC_WEBSOCKET_KEY)
+        && headers
+            .get(SEC_WEBSOCKET_VERSION)
+            .is_some_and(|version| version == "13");
     let plain = request.method() == Method::GET
         && request.version() == Version::HTTP_11
         && request.body().is_end_stream();
-    (wanted && nominated && plain).then(|| hyper::upgrade::on(request))
+    (wanted && nominated && handshake && plain).then(|| hyper::upgrade::on(request))
 }
 
 /// Puts back the fields that ask for, or confirm, the upgrade.
@@ -71,6 +81,10 @@ pub(super) async fn send(
         ));
     };
     prepared.apply(&mut head.headers);
+    let proof = head
+        .headers
+        .get(SEC_WEBSOCKET_KEY)
+        .map(|key| accept(key.as_bytes()));
     // What follows the head is the new protocol's, however long the caller said nothing is.
     head.headers.remove(CONTENT_LENGTH);
     mark(&mut head.headers);
@@ -93,7 +107,25 @@ pub(super) async fn send(
             response.map(|content| Answer::Upstream(UpstreamBody::on_task(content, timeouts)))
         );
     }
+    let proven = response
+        .headers()
+        .get(SEC_WEBSOCKET_ACCEPT)
+        .map(HeaderValue::as_bytes);
+    if proof.is_none() || proven != proof.as_deref().map(str::as_bytes) {
+        let text = "the upstream switched protocols without the proof of a WebSocket handshake";
+        return Err(Problem::new(Kind::UpgradeFailed, text));
+    }
     join(proxy, live, caller, response)
+}
+
+/// What a server answers to a `Sec-WebSocket-Key` (RFC 6455 section 4.2.2): only one that means to
+/// speak WebSocket does, and so nothing else can be made to open a tunnel past the base path.
+fn accept(key: &[u8]) -> String {
+    const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+    let mut hash = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
+    hash.update(key);
+    hash.update(GUID);
+    BASE64_STANDARD.encode(hash.finish())
 }
 
 fn join(
@@ -154,4 +186,17 @@ where
         moved.notify_one();
     }
     let _ = to.shutdown().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_proof_is_that_of_the_standard() {
+        assert_eq!(
+            accept(b"dGhlIHNhbXBsZSBub25jZQ=="),
+            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+        );
+    }
 }

@@ -25,6 +25,13 @@ pub fn strip(headers: &mut HeaderMap, cookies: Cookies) {
     if headers.contains_key(TRANSFER_ENCODING) {
         headers.remove(CONTENT_LENGTH);
     }
+    // Equal lengths in a list are one length (RFC 9110 section 8.6): it is told as one.
+    if let Some(length) = headers.get(CONTENT_LENGTH)
+        && let Some((first, _)) = length.to_str().ok().and_then(|text| text.split_once(','))
+        && let Ok(first) = HeaderValue::from_str(first.trim())
+    {
+        headers.insert(CONTENT_LENGTH, first);
+    }
     // Only answers of our own say that they are ours.
     let ours = |value: &HeaderValue| {
         value

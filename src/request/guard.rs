@@ -24,10 +24,12 @@ pub struct HostName<'a>(pub &'a str);
 /// # Errors
 /// The answer for the caller. The connection is closed where its framing is in doubt.
 pub fn message(head: &Parts) -> Result<HostName<'_>, Problem> {
-    if let Method::CONNECT | Method::TRACE = head.method {
-        return Err(method_refused(&head.method));
-    }
-    if head.method.as_str().eq_ignore_ascii_case("track") {
+    // Methods are case-sensitive, but not to every framework.
+    let name = head.method.as_str();
+    if ["CONNECT", "TRACE", "TRACK"]
+        .iter()
+        .any(|refused| name.eq_ignore_ascii_case(refused))
+    {
         return Err(method_refused(&head.method));
     }
     framing(head)?;

@@ -72,14 +72,15 @@ fn matches_decoded(name: &[u8], unwanted: impl Fn(&[u8]) -> bool + Copy) -> bool
     }
 }
 
-/// The name as PHP and its like read it: without leading spaces, up to the first bracket.
+/// The name as PHP, `qs` and their like read it: without leading spaces, up to the first bracket,
+/// or inside it if it leads.
 fn proper(name: &[u8]) -> &[u8] {
     let start = name
         .iter()
         .position(|b| !matches!(b, b' ' | b'+'))
         .unwrap_or(name.len());
-    name[start..]
-        .split(|&b| b == b'[' || b == 0)
+    let name = name[start..].strip_prefix(b"[").unwrap_or(&name[start..]);
+    name.split(|&b| matches!(b, b'[' | b']' | 0))
         .next()
         .unwrap_or_default()
 }
@@ -107,6 +108,7 @@ mod tests {
             ("%2561ccess_token=x&a=1", "a=1", "percent-encoded twice"),
             ("access_token[]=x&api_key[a]=y", "", "array notation"),
             ("access_token%5B%5D=x", "", "encoded array notation"),
+            ("[access_token]=x&%5Bapi_key%5D=x", "", "a name in brackets"),
             ("access.token=x&access+token=y", "", "names that PHP folds"),
             ("a=1;access_token=x;b=2", "a=1;b=2", "semicolons separate"),
             (

@@ -4,7 +4,10 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_LOCATION, Entry, HOST, LINK, LOCATION, REFRESH,
+    TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::names::{NameSet, fold};
@@ -67,6 +70,8 @@ pub struct Strip {
     fields: &'static NameSet,
     own_fields: Option<Box<NameSet>>,
     own_parameters: Option<Box<NameSet>>,
+    /// Parameters that the credential fills.
+    injected: Option<Box<NameSet>>,
 }
 
 static FIELDS: LazyLock<NameSet> = LazyLock::new(|| fixed_fields().collect());
@@ -97,6 +102,10 @@ impl Strip {
             fields,
             own_fields: beyond(fields, own_fields.map(HeaderName::as_str)),
             own_parameters: beyond(&PARAMETERS, own_parameters.map(|name| &**name)),
+            injected: beyond(
+                &NameSet::default(),
+                placement.params.iter().map(|name| &**name),
+            ),
         }
     }
 
@@ -123,6 +132,46 @@ impl Strip {
                     .is_some_and(|own| own.contains(name))
         })
     }
+}
+
+impl Strip {
+    /// Takes the parameters that the credential fills out of the references in an answer's fields:
+    /// many servers redirect to the URL they were asked for.
+    pub fn answer(&self, headers: &mut HeaderMap) {
+        const REFERENCES: [HeaderName; 4] = [LOCATION, CONTENT_LOCATION, LINK, REFRESH];
+        let Some(injected) = &self.injected else {
+            return;
+        };
+        for name in REFERENCES {
+            let Entry::Occupied(mut entry) = headers.entry(name) else {
+                continue;
+            };
+            for value in entry.iter_mut() {
+                let Ok(text) = value.to_str() else { continue };
+                if let Ok(clean) = HeaderValue::try_from(without_parameters(text, injected)) {
+                    *value = clean;
+                }
+            }
+        }
+    }
+}
+
+/// A field value without some parameters in the queries of the references in it.
+fn without_parameters(text: &str, names: &NameSet) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('?') {
+        clean.push_str(before);
+        let end = after.find(['#', '>', '"', ' ']).unwrap_or(after.len());
+        let kept = query::remove(&after[..end], |name| names.contains(name));
+        if !kept.is_empty() || end == 0 {
+            clean.push('?');
+        }
+        clean.push_str(&kept);
+        rest = &after[end..];
+    }
+    clean.push_str(rest);
+    clean
 }
 
 /// The names that `fixed` has not.
@@ -211,6 +260,7 @@ mod tests {
             fields: &FIELDS_AND_COOKIES,
             own_fields: beyond(&FIELDS, own),
             own_parameters: None,
+            injected: None,
         }
     }
 
@@ -277,6 +327,24 @@ mod tests {
         let mut fields: Vec<_> = ordinary.iter().map(|name| (*name, "x")).collect();
         fields.push(("connection", "keep-alive"));
         assert_eq!(stripped(&fields), ordinary);
+    }
+
+    #[test]
+    fn references_in_answers_lose_what_was_injected() {
+        let names: NameSet = ["api_key"].into_iter().collect();
+        for (text, clean) in [
+            ("/x/?a=1&api_key=S", "/x/?a=1"),
+            ("https://h/x?api_key=S#top", "https://h/x#top"),
+            (
+                "<http://h/x?a=1&api_key=S&page=2>; rel=\"next\", <http://h/x?api_key=S>; rel=\"last\"",
+                "<http://h/x?a=1&page=2>; rel=\"next\", <http://h/x>; rel=\"last\"",
+            ),
+            ("/x?X-Amz-Signature=1", "/x?X-Amz-Signature=1"),
+            ("/x?", "/x?"),
+            ("/x", "/x"),
+        ] {
+            assert_eq!(without_parameters(text, &names), clean);
+        }
     }
 
     #[test]

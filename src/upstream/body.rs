@@ -23,6 +23,16 @@ pub struct UpstreamBody {
     source: Source,
     read: Duration,
     begun: Instant,
+    reuse: Reuse,
+}
+
+/// Whether a link may carry another request after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reuse {
+    /// It may not: hyper would take the upstream for one that knows no chunked content.
+    Never,
+    /// It may, if both sides keep it open.
+    Possible,
 }
 
 #[derive(Debug)]
@@ -43,6 +53,7 @@ impl UpstreamBody {
         upstream: Arc<Upstream>,
         timeouts: &Timeouts,
         now: Instant,
+        reuse: Reuse,
     ) -> Self {
         let source = Source::Link(link, upstream, timeouts.idle);
         let mut body = Self {
@@ -50,6 +61,7 @@ impl UpstreamBody {
             source,
             read: timeouts.read,
             begun: now,
+            reuse,
         };
         if body.incoming.is_end_stream() {
             body.release();
@@ -67,6 +79,7 @@ impl UpstreamBody {
             source,
             read: timeouts.read,
             begun: Instant::now(),
+            reuse: Reuse::Never,
         }
     }
 
@@ -121,6 +134,7 @@ impl UpstreamBody {
     fn release(&mut self) {
         if let Source::Link(mut link, upstream, idle) =
             std::mem::replace(&mut self.source, Source::Done)
+            && self.reuse == Reuse::Possible
             && link.is_reusable()
         {
             upstream.pool.put(link, idle);

@@ -16,14 +16,14 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use hyper::body::Incoming;
-use hyper::{Request, Response};
+use hyper::{Request, Response, Version};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::time::{Instant, timeout};
 
-use self::body::UpstreamBody;
+use self::body::{Reuse, UpstreamBody};
 use self::content::Content;
 use self::dial::Dialer;
 use self::fault::{Failure, Retry};
@@ -101,7 +101,7 @@ impl Upstream {
         attempt: Attempt,
     ) -> Result<Response<UpstreamBody>, Failure> {
         while !attempt.fresh
-            && let Some(mut link) = self.pool.take()
+            && let Some(mut link) = self.pool.take(attempt.now)
         {
             if !attempt.repeatable && !link.is_surely_open() {
                 continue;
@@ -134,8 +134,15 @@ impl Upstream {
         timeouts: &Timeouts,
     ) -> Response<UpstreamBody> {
         let now = Instant::now();
-        response
-            .map(|incoming| UpstreamBody::on_link(incoming, link, Arc::clone(self), timeouts, now))
+        let version = response.version();
+        let reuse = if version < Version::HTTP_11 {
+            Reuse::Never
+        } else {
+            Reuse::Possible
+        };
+        response.map(|incoming| {
+            UpstreamBody::on_link(incoming, link, Arc::clone(self), timeouts, now, reuse)
+        })
     }
 
     /// Sends a request that asks for an upgrade, on a connection of its own.

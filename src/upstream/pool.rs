@@ -25,8 +25,16 @@ struct Idle {
 impl Pool {
     /// The link used last. Whether it is still open shows when a request is sent: one that the
     /// upstream has closed gives the request back.
-    pub(super) fn take(&self) -> Option<Box<Link>> {
-        self.idle.lock().pop().map(|idle| idle.link)
+    pub(super) fn take(&self, now: Instant) -> Option<Box<Link>> {
+        let mut idle = self.idle.lock();
+        // The last one used is the last one to grow too old: where it is, all are.
+        match idle.pop()? {
+            found if now < found.until => Some(found.link),
+            _ => {
+                idle.clear();
+                None
+            }
+        }
     }
 
     /// Keeps a link for at most `idle` after its last progress.

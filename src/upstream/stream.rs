@@ -45,16 +45,17 @@ impl Transport {
     /// Whether the upstream has closed the connection, asked of the system: the runtime may not
     /// have heard of it yet.
     fn is_closed(&self) -> bool {
-        let socket = match self {
-            Self::Tcp(socket) => socket,
-            Self::Tls(stream) => stream.get_ref().0,
+        // Bytes that nobody asked for are as bad as the end; those under TLS may be its own.
+        let (socket, bytes_end_it) = match self {
+            Self::Tcp(socket) => (socket, true),
+            Self::Tls(stream) => (stream.get_ref().0, false),
         };
         match recv(
             socket,
             &mut [0_u8; 1],
             RecvFlags::PEEK | RecvFlags::DONTWAIT,
         ) {
-            Ok((_, count)) => count == 0,
+            Ok((_, count)) => count == 0 || bytes_end_it,
             Err(error) => error != Errno::AGAIN,
         }
     }

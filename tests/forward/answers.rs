@@ -226,3 +226,53 @@ async fn our_own_answers_say_so_and_name_the_connection() {
     assert_eq!(response.status, 403);
     assert!(response.header("proxy-status").is_some() && response.body.is_empty());
 }
+
+#[tokio::test]
+async fn a_refusal_of_the_upstream_is_not_taken_for_our_own() {
+    // hyper's own refusals are replaced on their way out; they look like these.
+    let (upstream, keybearer) = pair("").await;
+    for status in ["400 Bad Request", "431 Request Header Fields Too Large"] {
+        let answer = format!("HTTP/1.1 {status}\r\nX-Up: yes\r\nContent-Length: 0\r\n\r\n");
+        upstream.on("/base/no", Answer::raw(answer));
+        let mut client = keybearer.caller().await;
+        for _ in 0..3 {
+            let response = keybearer.get("/p/no").send_on(&mut client).await;
+            assert_eq!(
+                (response.header("x-up"), response.text().as_str()),
+                (Some("yes"), "")
+            );
+        }
+    }
+    let head = "HTTP/1.1 400 Bad Request\r\nX-Up: yes\r\nContent-Length: 50\r\n\r\n";
+    upstream.on("/base/head", Answer::raw(head));
+    let mut client = keybearer.caller().await;
+    for _ in 0..3 {
+        client
+            .send("HEAD /p/head HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .await;
+        let response = client.response_to("HEAD").await;
+        assert_eq!(
+            (response.status, response.header("x-up")),
+            (400, Some("yes"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_injected_parameter_does_not_come_back_in_a_reference() {
+    let upstream = Upstream::start().await;
+    let auth = "auth = { type = \"query\", params = { api_key = \"canary\" } }";
+    let keybearer = Keybearer::start(&connection("p", &upstream.url("/base"), auth)).await;
+    let link = upstream.url("/base/x?a=1&api_key=canary&page=2");
+    let answer = format!(
+        "HTTP/1.1 301 Moved\r\nLocation: /base/x/?a=1&api_key=canary\r\nLink: <{link}>; rel=\"next\"\r\nContent-Length: 0\r\n\r\n"
+    );
+    upstream.on("/base/x", Answer::raw(answer));
+    let response = keybearer.get("/p/x?a=1").send().await;
+    assert_eq!(response.header("location"), Some("/p/x/?a=1"));
+    let link = response.header("link").unwrap();
+    assert!(
+        link.contains("?a=1&page=2>") && !link.contains("canary"),
+        "{link}"
+    );
+}

@@ -92,3 +92,18 @@ async fn an_idle_connection_is_given_up() {
     assert_eq!(keybearer.get("/p/x").send().await.status, 200);
     assert_eq!(upstream.connections(), 2);
 }
+
+#[tokio::test]
+async fn an_upstream_of_http_1_0_is_not_sent_to_twice() {
+    // hyper would remember its version, and drop content that it can only send in chunks.
+    let (upstream, keybearer) = pair("").await;
+    let old = "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok";
+    upstream.on("/base/old", Answer::raw(old));
+    assert_eq!(keybearer.get("/p/old").send().await.text(), "ok");
+    let request = keybearer
+        .post("/p/new")
+        .chunks("text/plain", &["hel", "lo"]);
+    assert_eq!(request.send().await.status, 200);
+    assert_eq!(upstream.last().text(), "hello");
+    assert_eq!(upstream.connections(), 2);
+}

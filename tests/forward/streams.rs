@@ -267,3 +267,26 @@ async fn an_upgrade_is_for_a_get_without_content() {
         "what follows is the tunnel's"
     );
 }
+
+#[tokio::test]
+async fn a_switch_of_protocols_without_proof_opens_no_tunnel() {
+    let (upstream, keybearer) = pair("").await;
+    let switch = |fields: &str| {
+        format!(
+            "HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n{fields}\r\n"
+        )
+    };
+    for (fields, why) in [
+        ("", "no proof"),
+        (
+            "Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n",
+            "another proof",
+        ),
+    ] {
+        upstream.on("/base/ws", Answer::raw(switch(fields)));
+        let mut client = keybearer.caller().await;
+        let head = "GET /p/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        client.send(head).await;
+        assert_eq!(client.response().await.status, 502, "{why}");
+    }
+}
