@@ -1,5 +1,5 @@
 //! A connection's credential, ready to be sent: [`Authenticator`], built from its
-//! [`Auth`](crate::connection::auth::Auth) when a configuration is published.
+//! [`Auth`] when a configuration is published.
 //!
 //! Getting a credential ([`Authenticator::prepare`]) and applying it ([`Prepared`]) are apart:
 //! fixed credentials are encoded once, at load, and only written per request.

@@ -1,7 +1,7 @@
-//! The straight line of a request: [`Proxy::handle`] calls the steps in their order.
+//! The straight line of a request: `handle` calls the steps in their order.
 
 mod attempt;
-pub mod body;
+mod body;
 mod caller;
 mod record;
 pub mod serve;
