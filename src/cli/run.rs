@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
@@ -38,10 +38,10 @@ pub(super) fn run(global: &Global) -> anyhow::Result<ExitCode> {
     set_limits();
     let parts = Parts::build(found, global)?;
     // The data plane has its threads to itself: nothing of the control plane delays a request.
-    let data = runtime("keybearer-data", parts.threads)?;
-    let control = runtime("keybearer-control", 1)?;
-    let code = control.block_on(parts.serve(&data))?;
-    data.shutdown_background();
+    let data = DataPlane::start(parts.threads)?;
+    let control = runtime(1).thread_name("keybearer-control").build()?;
+    let code = control.block_on(parts.serve(data.handle()))?;
+    data.stop();
     control.shutdown_background();
     Ok(code)
 }
@@ -69,12 +69,58 @@ fn set_limits() {
     );
 }
 
-fn runtime(name: &str, threads: usize) -> io::Result<Runtime> {
+/// A runtime of so many threads that share their work; 0: one per core.
+fn runtime(threads: usize) -> Builder {
     let mut builder = Builder::new_multi_thread();
     if threads > 0 {
         builder.worker_threads(threads);
     }
-    builder.thread_name(name).enable_all().build()
+    builder.enable_all();
+    builder
+}
+
+/// The runtime that requests run on.
+enum DataPlane {
+    /// One thread: nothing is shared, so nothing is paid for sharing it.
+    Single(Handle, oneshot::Sender<()>),
+    /// Threads that take work from each other.
+    Shared(Runtime),
+}
+
+impl DataPlane {
+    fn start(threads: usize) -> io::Result<Self> {
+        const NAME: &str = "keybearer-data";
+        if threads != 1 {
+            return runtime(threads).thread_name(NAME).build().map(Self::Shared);
+        }
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel();
+        std::thread::Builder::new()
+            .name(NAME.to_owned())
+            .spawn(move || {
+                // An error is a sender that is gone, which ends it, too.
+                let _ = runtime.block_on(stopped);
+                runtime.shutdown_background();
+            })?;
+        Ok(Self::Single(handle, stop))
+    }
+
+    fn handle(&self) -> &Handle {
+        match self {
+            Self::Single(handle, _) => handle,
+            Self::Shared(runtime) => runtime.handle(),
+        }
+    }
+
+    /// Ends it, with whatever still runs on it.
+    fn stop(self) {
+        match self {
+            // Its thread ends with the process if it is too busy to be told.
+            Self::Single(_, stop) => drop(stop),
+            Self::Shared(runtime) => runtime.shutdown_background(),
+        }
+    }
 }
 
 /// Everything that was built and bound, before anything runs.
@@ -127,7 +173,7 @@ impl Parts {
     }
 
     /// Serves until a signal ends it.
-    async fn serve(self, data: &Runtime) -> anyhow::Result<ExitCode> {
+    async fn serve(self, data: &Handle) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::new().context("signals cannot be listened for")?;
         let ready = Readiness::default();
         let (stop, stopped) = watch::channel(false);

@@ -33,7 +33,7 @@ pub(super) async fn send(
         let Connection {
             limits, timeouts, ..
         } = &*live.connection;
-        return Ok(echo::answer(request, limits, timeouts)
+        return Ok(Box::pin(echo::answer(request, limits, timeouts))
             .await?
             .map(Answer::own));
     };

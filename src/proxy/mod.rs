@@ -112,9 +112,8 @@ async fn forward(
     head.headers.insert(HOST, live.host.clone());
     let content = match prepared.merge() {
         Some(merge) => {
-            let merged = merged(merge, &mut head, content, &live.connection)
-                .await
-                .map_err(on_this)?;
+            let merging = merged(merge, &mut head, content, &live.connection);
+            let merged = Box::pin(merging).await.map_err(on_this)?;
             record.waited();
             merged
         }
@@ -122,7 +121,10 @@ async fn forward(
     };
 
     let mut response = match upgrade {
-        Some(upgrade) => upgrade::send(&caller.proxy, &live, prepared, head, upgrade).await,
+        // What is rare is on the heap: the state that every request has stays small.
+        Some(upgrade) => {
+            Box::pin(upgrade::send(&caller.proxy, &live, prepared, head, upgrade)).await
+        }
         None => attempt::send(&live, prepared, head, content, record.ready()).await,
     }
     .map_err(on_this)?;

@@ -32,6 +32,7 @@ pub enum Retry {
 
 impl Failure {
     /// An attempt that failed in the way that `retry` says.
+    #[cold]
     pub fn new(problem: Problem, retry: Retry) -> Self {
         Self {
             problem,
@@ -41,6 +42,7 @@ impl Failure {
     }
 
     /// Nothing reached the upstream: `request` can be sent again.
+    #[cold]
     pub fn unsent(problem: Problem, request: Request<Content>) -> Self {
         Self {
             problem,

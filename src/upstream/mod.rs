@@ -115,7 +115,8 @@ impl Upstream {
                 Err(failure) => return Err(failure),
             }
         }
-        let mut link = match self.fresh_link(timeouts).await {
+        // On the heap, as it is seldom needed and would be the largest part of each request's state.
+        let mut link = match Box::pin(self.fresh_link(timeouts)).await {
             Ok(link) => link,
             Err(problem) if is_settled(problem.kind()) => {
                 return Err(Failure::new(problem, Retry::Never));
