@@ -37,7 +37,6 @@ pub struct Merge {
     names: NameSet,
     /// `a=b&c=d`, or `"a":"b","c":"d"`.
     members: Bytes,
-    exact: Box<[Box<str>]>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,12 +62,10 @@ impl Merge {
             BodyFields::Json(fields) => (Media::Json, fields, encode_members(fields)),
         };
         let names = fields.iter().map(|field| &*field.name).collect();
-        let exact = fields.iter().map(|field| field.name.clone()).collect();
         Self {
             media,
             names,
             members: members.into(),
-            exact,
         }
     }
 
@@ -117,8 +114,8 @@ impl Merge {
         }
     }
 
-    /// The caller's content with our members in place of its own of the same names; the rest of it
-    /// stays byte for byte.
+    /// The caller's content with our members in place of its own of the same names, in any spelling,
+    /// as some servers read those alike; the rest of it stays byte for byte.
     ///
     /// # Errors
     /// The answer for the caller.
@@ -151,7 +148,7 @@ impl Merge {
         let mut parser = serde_json::Deserializer::from_slice(content);
         let merged = parser
             .deserialize_map(Members {
-                dropped: &self.exact,
+                dropped: &self.names,
             })
             .and_then(|members| parser.end().map(|()| members))
             .map_err(|error| not_an_object(&error))?;
@@ -171,7 +168,6 @@ impl fmt::Debug for Merge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Merge")
             .field("media", &self.media)
-            .field("names", &self.exact)
             .finish_non_exhaustive()
     }
 }
@@ -198,7 +194,7 @@ fn not_an_object(error: &serde_json::Error) -> Problem {
 
 /// Reads an object's members as they are written, leaving out the dropped ones.
 struct Members<'a> {
-    dropped: &'a [Box<str>],
+    dropped: &'a NameSet,
 }
 
 impl<'de> Visitor<'de> for Members<'_> {
@@ -211,7 +207,7 @@ impl<'de> Visitor<'de> for Members<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<u8>, A::Error> {
         let mut kept = Vec::new();
         while let Some(name) = map.next_key::<String>()? {
-            if self.dropped.iter().any(|dropped| **dropped == *name) {
+            if self.dropped.contains(name.as_bytes()) {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
@@ -276,6 +272,10 @@ mod tests {
                 r#"{"a":[1, 2 ],"key":"a\"b","id":"7"}"#,
             ),
             (r#"{"k\u0065y":"mine"}"#, r#"{"key":"a\"b","id":"7"}"#),
+            (
+                r#"{"Key":"mine","I\u0044":1,"ids":2}"#,
+                r#"{"ids":2,"key":"a\"b","id":"7"}"#,
+            ),
             (
                 r#"{"n":12345678901234567890.1234567890}"#,
                 r#"{"n":12345678901234567890.1234567890,"key":"a\"b","id":"7"}"#,

@@ -95,9 +95,14 @@ async fn a_json_object_keeps_its_bytes_and_gains_ours() {
             "spelled with an escape",
         ),
         (
-            r#"{"a":"token","Token":"kept"}"#,
-            &["\"Token\":\"kept\""],
-            "names have a letter case",
+            r#"{"Token":"mine","a":1,"TO\u004bEN":"mine"}"#,
+            &["\"a\":1"],
+            "in another letter case",
+        ),
+        (
+            r#"{"a":"token","tokens":"kept"}"#,
+            &["\"a\":\"token\"", "\"tokens\":\"kept\""],
+            "neither a value nor another name",
         ),
     ] {
         for (content_type, chunked) in [
@@ -124,6 +129,19 @@ async fn a_json_object_keeps_its_bytes_and_gains_ours() {
             assert_eq!(seen.header("content-type"), Some(content_type));
         }
     }
+}
+
+#[tokio::test]
+async fn a_member_is_replaced_in_every_spelling_of_its_name() {
+    let upstream = Upstream::start().await;
+    let auth = "auth = { type = \"custom\", json = { api_key = \"ours\" } }";
+    let keybearer = Keybearer::start(&connection("p", &upstream.url("/base"), auth)).await;
+    let sent = r#"{"api-key":"mine","API_KEY":"mine","Api\u002dKey":"mine","apikey":"kept"}"#;
+    keybearer.post("/p/x").body(JSON, sent).send().await;
+    assert_eq!(
+        upstream.last().text(),
+        r#"{"apikey":"kept","api_key":"ours"}"#
+    );
 }
 
 #[tokio::test]
