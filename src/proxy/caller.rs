@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -29,6 +29,8 @@ pub(super) struct Caller {
     done: AtomicU64,
     /// Since when the caller takes nothing of what is written, likewise; [`TAKING`] if it does.
     blocked: AtomicU64,
+    /// Whether it is to be written to once more, as it has taken nothing for too long.
+    pressed: AtomicBool,
     /// How long it may take nothing, in milliseconds.
     patience: AtomicU64,
 }
@@ -55,6 +57,7 @@ impl Caller {
             phase: AtomicU8::new(Phase::Idle as u8),
             done: AtomicU64::new(0),
             blocked: AtomicU64::new(TAKING),
+            pressed: AtomicBool::new(false),
             patience: AtomicU64::new(milliseconds(HEAD_DEADLINE)),
         }
     }
@@ -93,6 +96,7 @@ impl Caller {
         let known = self.blocked.load(Ordering::Relaxed);
         if taking && known != TAKING {
             self.blocked.store(TAKING, Ordering::Relaxed);
+            self.pressed.store(false, Ordering::Relaxed);
             // The end of an answer that had to wait is when it left.
             self.done
                 .store(self.since_opened(Instant::now()), Ordering::Relaxed);
@@ -111,6 +115,21 @@ impl Caller {
         }
         let done = Duration::from_millis(self.done.load(Ordering::Relaxed));
         (!self.is_served()).then(|| self.opened + done + HEAD_DEADLINE)
+    }
+
+    /// Asks for one more write to a caller that has taken nothing for too long; false if there is
+    /// none to make, or it has been made since the caller last took something.
+    ///
+    /// The system calls a stream writable only when a third of what it holds for the caller was
+    /// taken, and one that reads slowly needs long for that. It takes a write when any was.
+    pub(super) fn press(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed) != TAKING
+            && !self.pressed.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether such a write is to be made.
+    pub(super) fn is_pressed(&self) -> bool {
+        self.pressed.load(Ordering::Relaxed)
     }
 
     fn since_opened(&self, now: Instant) -> u64 {

@@ -15,7 +15,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -211,16 +211,22 @@ async fn speak(
         let mut idle = Idle(Deadline::new(Duration::ZERO));
         let mut asked = false;
         std::future::poll_fn(|cx| {
-            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                return Poll::Ready(Some(ended));
+            loop {
+                if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                    return Poll::Ready(Some(ended));
+                }
+                // Asking takes a lock, and this task's waker stays known once it was asked: from
+                // then on a look at the version is enough.
+                let news = shutdown.has_changed().unwrap_or(true);
+                let ask = !std::mem::replace(&mut asked, true) || news;
+                if ask && told.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(None);
+                }
+                ready!(idle.poll_over(cx, &caller));
+                if !caller.press() {
+                    return Poll::Ready(Some(Ok(())));
+                }
             }
-            // Asking takes a lock, and this task's waker stays known once it was asked: from then
-            // on a look at the version is enough.
-            let news = shutdown.has_changed().unwrap_or(true);
-            if (!std::mem::replace(&mut asked, true) || news) && told.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(None);
-            }
-            idle.poll_over(cx, &caller).map(|()| Some(Ok(())))
         })
         .await
     };

@@ -11,6 +11,7 @@ use bytes::{Buf, Bytes};
 use http::{Method, Response};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use nix::sys::socket::{MsgFlags, send};
 use pingora_core::protocols::Stream;
 use tracing::info;
 
@@ -60,6 +61,32 @@ impl CallerStream {
         true
     }
 
+    /// Notes whether the caller takes what is written, and writes without asking whether it may if
+    /// it is [pressed](Caller::press).
+    fn noted<'a>(
+        &self,
+        written: Poll<io::Result<usize>>,
+        buf: impl FnOnce() -> &'a [u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = match written {
+            Poll::Pending if self.caller.is_pressed() => self.send_anyway(buf()),
+            written => written,
+        };
+        self.caller.takes(written.is_ready());
+        written
+    }
+
+    /// Past the readiness that is known of the stream. Nothing between it and us holds bytes back,
+    /// so none are overtaken.
+    fn send_anyway(&self, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        match send(self.inner.inner().id(), buf, flags) {
+            Ok(count) if count > 0 => Poll::Ready(Ok(count)),
+            // Nothing was taken, or the stream is broken: its owner gives it up in either case.
+            _ => Poll::Pending,
+        }
+    }
+
     fn poll_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.instead.is_empty() {
             let count = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.instead))?;
@@ -93,8 +120,7 @@ impl Write for CallerStream {
         }
         self.flushed = false;
         let written = Pin::new(&mut self.inner).poll_write(cx, buf);
-        self.caller.takes(written.is_ready());
-        written
+        self.noted(written, || buf)
     }
 
     fn poll_write_vectored(
@@ -109,8 +135,10 @@ impl Write for CallerStream {
         }
         self.flushed = false;
         let written = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
-        self.caller.takes(written.is_ready());
-        written
+        self.noted(written, || {
+            let first = bufs.iter().find(|buf| !buf.is_empty());
+            first.map_or(&[], |buf| buf)
+        })
     }
 
     fn is_write_vectored(&self) -> bool {

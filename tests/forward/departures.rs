@@ -1,7 +1,7 @@
 //! Either side going away at any point: the other one learns it.
 
 use super::pair;
-use crate::harness::{Answer, Gate, Step};
+use crate::harness::{Answer, Gate, RawClient, Step};
 
 #[tokio::test]
 async fn an_early_answer_reaches_a_caller_that_still_uploads() {
@@ -121,6 +121,23 @@ async fn a_caller_that_stops_reading_is_let_go() {
     let mut client = keybearer.caller().await;
     client.send(keybearer.get("/p/big").bytes()).await;
     // It reads nothing: once no buffer has room, the time runs.
+    upstream.wait_for_ended(1).await;
+    keybearer.logged(&["/p/big", "aborted"]).await;
+}
+
+#[tokio::test]
+async fn a_caller_that_reads_slowly_is_kept_until_it_stops() {
+    let (upstream, keybearer) = pair("timeouts = { write = \"1500ms\" }").await;
+    upstream.on("/base/big", Answer::download(1 << 30));
+    let mut client = RawClient::connect_narrow(keybearer.proxy()).await;
+    client.send(keybearer.get("/p/big").bytes()).await;
+    client.head().await.expect("the head");
+    // Far less than what has to be read before the system calls the stream writable again.
+    for _ in 0..50 {
+        client.skip(4096).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(upstream.ended(), 0, "it was reading");
     upstream.wait_for_ended(1).await;
     keybearer.logged(&["/p/big", "aborted"]).await;
 }
