@@ -1,6 +1,6 @@
 //! Section 5: health, metrics, and who may ask.
 
-use crate::harness::{Keybearer, Process, Setup, Upstream, connection, eventually};
+use crate::harness::{Keybearer, Process, RawClient, Setup, Upstream, connection, eventually};
 
 fn table(upstream: &Upstream) -> String {
     connection(
@@ -32,6 +32,18 @@ async fn health_is_told() {
         response.problem(404, "no-route", "destination_not_found");
     }
     assert_eq!(upstream.count(), 0);
+}
+
+#[tokio::test]
+async fn there_is_room_again_once_clients_have_left() {
+    let upstream = Upstream::start().await;
+    let keybearer = Keybearer::start(&table(&upstream)).await;
+    let mut silent = Vec::new();
+    for _ in 0..300 {
+        silent.push(RawClient::connect(keybearer.console()).await);
+    }
+    drop(silent);
+    assert_eq!(keybearer.ask("GET", "/healthz").send().await.status, 200);
 }
 
 #[tokio::test]

@@ -15,21 +15,42 @@ mod guard;
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::connect_info::Connected;
+use axum::extract::ConnectInfo;
 use axum::middleware;
 use axum::routing::{get, post};
-use axum::serve::IncomingStream;
+use axum::serve::Listener;
+use hyper::server::conn::http1;
+use hyper::service::Service as _;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tracing::debug;
 
 use self::guard::Exposure;
 use crate::live::Reader;
 use crate::live::reload::Reloader;
 use crate::metrics::Metrics;
 use crate::proxy::serve::Bound;
+use crate::upstream::fault::chain;
+
+/// For a request's head, from the opening or the end of the answer before it.
+const HEAD_DEADLINE: Duration = Duration::from_secs(75);
+
+/// After so long a connection ends with its next answer, and a [`HEAD_DEADLINE`] later in any case:
+/// whoever takes nothing of an answer is no longer waited for.
+const LIFETIME: Duration = Duration::from_secs(600);
+
+/// Connections at a time; others wait to be accepted. The descriptors belong to callers.
+const MAX_CONNECTIONS: usize = 256;
 
 /// What the console shows and does.
 pub struct Console {
@@ -63,28 +84,60 @@ impl Readiness {
 #[derive(Clone, Copy, Debug)]
 struct Local(Option<SocketAddr>);
 
-impl Connected<IncomingStream<'_, TcpListener>> for Local {
-    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
-        Self(stream.io().local_addr().ok())
-    }
-}
-
-impl Connected<IncomingStream<'_, UnixListener>> for Local {
-    fn connect_info(_: IncomingStream<'_, UnixListener>) -> Self {
-        Self(None)
-    }
-}
-
 /// Serves the console until the process ends.
 ///
 /// # Errors
 /// The listener cannot be used.
 pub async fn serve(console: Console, listener: Bound) -> io::Result<()> {
-    let exposure = Exposure::of(&listener);
-    let router = router(console, exposure).into_make_service_with_connect_info::<Local>();
+    let router = router(console, Exposure::of(&listener));
     match listener {
-        Bound::Tcp(listener, _) => axum::serve(TcpListener::from_std(listener)?, router).await,
-        Bound::Unix(listener, _) => axum::serve(UnixListener::from_std(listener)?, router).await,
+        Bound::Tcp(listener, _) => {
+            let listener = TcpListener::from_std(listener)?;
+            accept(listener, router, |stream| Local(stream.local_addr().ok())).await;
+        }
+        Bound::Unix(listener, _) => {
+            accept(UnixListener::from_std(listener)?, router, |_| Local(None)).await;
+        }
+    }
+    Ok(())
+}
+
+async fn accept<L: Listener>(mut listener: L, router: Router, local: fn(&L::Io) -> Local) {
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    // It is never closed.
+    while let Ok(place) = Arc::clone(&room).acquire_owned().await {
+        let (stream, _) = listener.accept().await;
+        let speaking = speak(local(&stream), stream, router.clone());
+        tokio::spawn(async move {
+            speaking.await;
+            drop(place);
+        });
+    }
+}
+
+/// Speaks HTTP/1.1 on a client's stream until it ends.
+async fn speak<S>(local: Local, stream: S, router: Router)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let router = TowerToHyperService::new(router);
+    let service = hyper::service::service_fn(|mut request| {
+        request.extensions_mut().insert(ConnectInfo(local));
+        router.call(request)
+    });
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_DEADLINE)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    let mut ended = timeout(LIFETIME, connection.as_mut()).await;
+    if ended.is_err() {
+        connection.as_mut().graceful_shutdown();
+        ended = timeout(HEAD_DEADLINE, connection).await;
+    }
+    if let Ok(Err(error)) = ended {
+        debug!(error = chain(&error), "Console's connection ended");
     }
 }
 
@@ -102,4 +155,48 @@ fn router(console: Console, exposure: Exposure) -> Router {
             (reader, exposure),
             guard::check,
         ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio::time::Instant;
+
+    /// A client's end of a connection to a console of one path.
+    fn connect() -> DuplexStream {
+        let (client, stream) = tokio::io::duplex(4096);
+        let long = || async { "x".repeat(1 << 20) };
+        let router = Router::new().route("/long", get(long));
+        tokio::spawn(speak(Local(None), stream, router));
+        client
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_never_ends_ends_the_connection() {
+        for start in ["", "GET /long HTTP/1.1\r\n"] {
+            let begun = Instant::now();
+            let mut client = connect();
+            client.write_all(start.as_bytes()).await.unwrap();
+            // A byte every ten seconds is no progress.
+            let dripping = async {
+                while client.write_all(b"x").await.is_ok() {
+                    tokio::time::sleep(Duration::from_secs(10)).await;
+                }
+            };
+            timeout(2 * HEAD_DEADLINE, dripping).await.expect("a close");
+            assert!(begun.elapsed() >= HEAD_DEADLINE, "{start}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_given_up() {
+        let mut client = connect();
+        let request = b"GET /long HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        tokio::time::sleep(LIFETIME + 2 * HEAD_DEADLINE).await;
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.len() < 1 << 20, "what was not taken was dropped");
+    }
 }
