@@ -61,12 +61,15 @@ $(PYTHON): Makefile
 release: build-tools
 	cargo build --release --locked
 
-# Sizes and memory mean something in a release build only: those tests run a second time, on it.
+# Sizes, memory and rates mean something in a release build only: those tests run a second time, on
+# it; the one that keeps a rate has the machine to itself and tells what it attained.
 .PHONY: test
 test: test-tools release ## Install what the tests need and run all of them
 	KEYBEARER_TEST_PYTHON=$(abspath $(PYTHON)) cargo test --locked --lib --bins --test integration
 	KEYBEARER_TEST_BIN=$(abspath $(RELEASE)) KEYBEARER_TEST_RELEASE=1 KEYBEARER_TEST_BIG=5GiB \
 	  cargo test --locked --test integration scale::
+	KEYBEARER_TEST_BIN=$(abspath $(RELEASE)) KEYBEARER_TEST_RELEASE=1 \
+	  cargo test --locked --test integration rate:: -- --nocapture
 
 .PHONY: lint
 lint: test-tools ## Check format, lints, docs, dependencies and the Dockerfile

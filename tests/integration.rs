@@ -26,6 +26,7 @@ mod errors;
 mod forward;
 mod guard;
 mod inject;
+mod rate;
 mod reload;
 mod scale;
 mod secrets;

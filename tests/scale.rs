@@ -11,14 +11,10 @@ use bytesize::ByteSize;
 use rustix::process::Signal;
 
 use crate::harness::{
-    Answer, Gate, Keybearer, RawClient, Setup, Step, Upstream, connection, eventually,
+    Answer, Gate, Keybearer, RawClient, Setup, Step, Upstream, connection, eventually, release,
 };
 
 const MIB: u64 = 1 << 20;
-
-fn release() -> bool {
-    std::env::var("KEYBEARER_TEST_RELEASE").is_ok_and(|value| value == "1")
-}
 
 /// How long a long content is: `KEYBEARER_TEST_BIG`, such as `5GiB`.
 fn big() -> u64 {

@@ -45,6 +45,11 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     }
 }
 
+/// Whether what is tested is a release build, so that figures mean something.
+pub fn release() -> bool {
+    std::env::var("KEYBEARER_TEST_RELEASE").is_ok_and(|value| value == "1")
+}
+
 /// A `[connections.NAME]` table.
 pub fn connection(name: &str, base_url: &str, rest: &str) -> String {
     format!("[connections.{name}]\nbase_url = \"{base_url}\"\n{rest}\n")
