@@ -9,11 +9,11 @@ mod server;
 mod tls;
 
 use super::Config;
-use super::document::{Document, Table};
+use super::check::check;
+use super::document::{Document, Place, Table};
 use super::fault::{Fault, Faults};
 use super::file::ROOT;
 use super::section::{Context, Section, Taken};
-use super::shape::check;
 use super::source::Reader;
 
 /// Compiles all documents into one configuration, which holds only if no fault was reported.
@@ -21,7 +21,7 @@ pub(crate) fn compile(documents: &[Document], reader: &Reader<'_>, faults: &Faul
     let tables: Vec<Table<'_>> = documents
         .iter()
         .enumerate()
-        .map(|(index, document)| document.parse(index, faults))
+        .map(|(index, document)| parse(index, document, faults))
         .collect();
     for (index, table) in tables.iter().enumerate() {
         check(faults, index, table, &ROOT);
@@ -37,6 +37,18 @@ pub(crate) fn compile(documents: &[Document], reader: &Reader<'_>, faults: &Faul
         .map(|(index, table)| Section::root(&context, index, table))
         .collect();
     values(&context, &roots)
+}
+
+fn parse<'a>(index: usize, document: &'a Document, faults: &Faults) -> Table<'a> {
+    let (table, flaws) = document.parse();
+    for flaw in flaws {
+        let place = Place {
+            document: index,
+            offset: flaw.offset,
+        };
+        faults.add(Fault::at(place, flaw.message).syntax());
+    }
+    table
 }
 
 fn values<'a>(context: &'a Context<'a>, roots: &[Section<'a>]) -> Config {

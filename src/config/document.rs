@@ -10,7 +10,6 @@ use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
 
 use super::diagnostic::Position;
-use super::fault::{Fault, Faults};
 use super::mask;
 
 /// A table as parsed, with the place of every key and value.
@@ -34,6 +33,13 @@ pub(crate) struct Place {
     pub(crate) document: usize,
     /// The byte in its text.
     pub(crate) offset: usize,
+}
+
+/// Where a text is no TOML, and why.
+pub(crate) struct Flaw {
+    /// The byte in the text.
+    pub(crate) offset: usize,
+    pub(crate) message: String,
 }
 
 /// What only an error needs: where lines start, and what may be shown of them.
@@ -72,10 +78,11 @@ impl Document {
         self.is_broken.get()
     }
 
-    /// Parses the text as far as it goes, and reports where it is no TOML.
-    pub(crate) fn parse(&self, index: usize, faults: &Faults) -> Table<'_> {
+    /// Parses the text as far as it goes, and tells where it is no TOML.
+    pub(crate) fn parse(&self) -> (Table<'_>, Vec<Flaw>) {
         let (root, errors) = DeTable::parse_recoverable(&self.text);
         let mut lines = HashSet::new();
+        let mut flaws = Vec::new();
         for error in &errors {
             let span = error.span().unwrap_or(self.text.len()..self.text.len());
             let message = if error.message() == TWICE {
@@ -87,14 +94,11 @@ impl Document {
             };
             // What follows an error in its line is most often its consequence.
             if lines.insert(self.line_start(span.start)) {
-                let place = Place {
-                    document: index,
-                    offset: span.start,
-                };
-                faults.add(Fault::at(place, message).syntax());
+                let offset = span.start;
+                flaws.push(Flaw { offset, message });
             }
         }
-        root.into_inner()
+        (root.into_inner(), flaws)
     }
 
     fn line_start(&self, offset: usize) -> usize {

@@ -1,6 +1,6 @@
 //! The shape of a configuration as typed: every key there is, in the order of the reference.
 //!
-//! One list serves three ends: [`check`](super::shape::check) reports what does not fit it, the
+//! One list serves three ends: [`check`](super::check::check) reports what does not fit it, the
 //! compiler reads by it, and [`mask`](super::mask) shows of a line only what it knows to be harmless.
 //! Keys and names that a later release brings stand here too, so that they are refused by name and
 //! never accepted and ignored.
@@ -35,7 +35,7 @@ static SERVER: Shape = Shape(&[
 static ADMIN: Shape = Shape(&[
     ("listen", Kind::Text),
     ("public_url", Kind::Text),
-    ("token", Kind::Secret),
+    ("token", Kind::Secret(&SECRET)),
     ("allow_edit", Kind::Later),
 ]);
 
@@ -117,7 +117,7 @@ static AUTH: Variants = Variants {
     now: &[
         ("none", Shape(&[TYPE])),
         ("basic", Shape(&[TYPE, USERNAME, PASSWORD])),
-        ("bearer", Shape(&[TYPE, ("token", Kind::Secret)])),
+        ("bearer", Shape(&[TYPE, ("token", Kind::Secret(&SECRET))])),
         ("header", Shape(&[TYPE, ("headers", SECRETS)])),
         ("query", Shape(&[TYPE, ("params", SECRETS)])),
         ("custom", CUSTOM),
@@ -134,9 +134,9 @@ static AUTH: Variants = Variants {
 };
 
 const TYPE: (&str, Kind) = ("type", Kind::Text);
-const USERNAME: (&str, Kind) = ("username", Kind::Secret);
-const PASSWORD: (&str, Kind) = ("password", Kind::Secret);
-const SECRETS: Kind = Kind::Map(&Kind::Secret);
+const USERNAME: (&str, Kind) = ("username", Kind::Secret(&SECRET));
+const PASSWORD: (&str, Kind) = ("password", Kind::Secret(&SECRET));
+const SECRETS: Kind = Kind::Map(&Kind::Secret(&SECRET));
 
 const CUSTOM: Shape = Shape(&[
     TYPE,
@@ -153,7 +153,7 @@ static BASIC: Shape = Shape(&[USERNAME, PASSWORD]);
 pub(crate) static SECRET: Shape = Shape(&[
     ("env", Kind::Variable),
     ("file", Kind::Text),
-    ("value", Kind::Secret),
+    ("value", Kind::Secret(&SECRET)),
     ("command", Kind::Later),
     ("ttl", Kind::Later),
     ("format", Kind::Format),

@@ -4,6 +4,7 @@
 pub mod diagnostic;
 pub mod source;
 
+mod check;
 mod compile;
 mod document;
 mod fault;

@@ -1,6 +1,6 @@
 //! A table as the compiler reads it: key by key, each value with its place.
 //!
-//! What does not fit the shape was reported by [`check`](super::shape::check), so a value of a wrong
+//! What does not fit the shape was reported by [`check`](super::check::check), so a value of a wrong
 //! type is no value here.
 
 use std::cell::RefCell;
