@@ -12,6 +12,9 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
+/// Held content is handed out in pieces of this many bytes, so that it shows how far it was taken.
+const PIECE: usize = 64 << 10;
+
 /// A request's content on its way upstream.
 #[derive(Debug)]
 pub enum Content {
@@ -19,14 +22,20 @@ pub enum Content {
     Caller(CallerContent),
     /// None.
     Empty,
-    /// Held in memory; none once it was handed out.
-    Held(Option<Bytes>),
+    /// Held in memory.
+    Held(HeldContent),
 }
 
 impl Content {
     /// Content held in memory.
     pub fn held(bytes: Bytes) -> Self {
-        Self::Held((!bytes.is_empty()).then_some(bytes))
+        if bytes.is_empty() {
+            return Self::Empty;
+        }
+        Self::Held(HeldContent {
+            left: bytes,
+            flow: Flow::begun(),
+        })
     }
 
     /// The caller's content, streamed; more than `limit` bytes of it are an error.
@@ -34,12 +43,10 @@ impl Content {
         if incoming.is_end_stream() {
             return Self::Empty;
         }
-        let flow = Arc::new(Flow::default());
-        flow.note(Stage::Sending);
         Self::Caller(CallerContent {
             incoming,
             limit,
-            flow,
+            flow: Flow::begun(),
         })
     }
 
@@ -48,7 +55,7 @@ impl Content {
         match self {
             Self::Caller(_) => None,
             Self::Empty => Some(Self::Empty),
-            Self::Held(bytes) => Some(Self::Held(bytes.clone())),
+            Self::Held(content) => Some(Self::held(content.left.clone())),
         }
     }
 
@@ -56,7 +63,8 @@ impl Content {
     pub fn flow(&self) -> Option<Arc<Flow>> {
         match self {
             Self::Caller(content) => Some(Arc::clone(&content.flow)),
-            Self::Empty | Self::Held(_) => None,
+            Self::Empty => None,
+            Self::Held(content) => Some(Arc::clone(&content.flow)),
         }
     }
 }
@@ -72,7 +80,7 @@ impl Body for Content {
         match self.get_mut() {
             Self::Caller(content) => content.poll_frame(cx),
             Self::Empty => Poll::Ready(None),
-            Self::Held(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Held(content) => Poll::Ready(content.next().map(|data| Ok(Frame::data(data)))),
         }
     }
 
@@ -80,7 +88,7 @@ impl Body for Content {
         match self {
             Self::Caller(content) => content.incoming.is_end_stream(),
             Self::Empty => true,
-            Self::Held(bytes) => bytes.is_none(),
+            Self::Held(content) => content.left.is_empty(),
         }
     }
 
@@ -88,7 +96,7 @@ impl Body for Content {
         match self {
             Self::Caller(content) => content.incoming.size_hint(),
             Self::Empty => SizeHint::with_exact(0),
-            Self::Held(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Held(content) => SizeHint::with_exact(content.left.len() as u64),
         }
     }
 }
@@ -142,15 +150,32 @@ impl CallerContent {
             let Ok(data) = frame.into_data() else {
                 continue;
             };
-            let sent = self
-                .flow
-                .sent
-                .fetch_add(data.len() as u64, Ordering::Relaxed);
-            if sent + data.len() as u64 > self.limit {
+            if self.flow.hand_on(&data) > self.limit {
                 return Poll::Ready(Some(Err(ContentFault::TooLarge(self.limit))));
             }
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
+    }
+}
+
+/// Content held in memory, counted.
+#[derive(Debug)]
+pub struct HeldContent {
+    left: Bytes,
+    flow: Arc<Flow>,
+}
+
+impl HeldContent {
+    fn next(&mut self) -> Option<Bytes> {
+        if self.left.is_empty() {
+            return None;
+        }
+        let piece = self.left.split_to(self.left.len().min(PIECE));
+        self.flow.hand_on(&piece);
+        if self.left.is_empty() {
+            self.flow.note(Stage::Ended);
+        }
+        Some(piece)
     }
 }
 
@@ -183,6 +208,19 @@ impl Stage {
 }
 
 impl Flow {
+    /// That of content of which nothing was sent yet.
+    fn begun() -> Arc<Self> {
+        let flow = Self::default();
+        flow.note(Stage::Sending);
+        Arc::new(flow)
+    }
+
+    /// Counts what is handed on, and gives the sum.
+    fn hand_on(&self, data: &Bytes) -> u64 {
+        let count = data.len() as u64;
+        self.sent.fetch_add(count, Ordering::Relaxed) + count
+    }
+
     fn note(&self, stage: Stage) {
         self.stage.store(stage as u8, Ordering::Relaxed);
     }
@@ -213,4 +251,39 @@ pub enum ContentFault {
     /// It is longer than this many bytes.
     #[error("the content is longer than {0} bytes")]
     TooLarge(u64),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn held_content_shows_how_far_it_was_taken() {
+        let whole: Bytes = (0..=250).cycle().take(2 * PIECE + 1).collect();
+        let mut content = Content::held(whole.clone());
+        let flow = content.flow().unwrap();
+        let second = content.again().unwrap();
+        assert_eq!(flow.observe(), (Stage::Sending, 0));
+        let mut sent = 0;
+        for (length, stage) in [
+            (PIECE, Stage::Sending),
+            (PIECE, Stage::Sending),
+            (1, Stage::Ended),
+        ] {
+            let piece = content.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(piece, whole[sent..sent + length]);
+            sent += length;
+            assert_eq!(flow.observe(), (stage, sent as u64));
+        }
+        assert!(content.is_end_stream() && content.frame().await.is_none());
+        // A second one begins anew.
+        assert_eq!(second.flow().unwrap().observe(), (Stage::Sending, 0));
+        let held = second.collect(u64::MAX, Duration::MAX).await.unwrap();
+        assert_eq!(held, whole);
+    }
+
+    #[test]
+    fn nothing_is_not_watched() {
+        assert!(Content::held(Bytes::new()).flow().is_none());
+    }
 }

@@ -18,6 +18,8 @@ pub enum Step {
     ReadAndForget,
     /// Writes these bytes.
     Send(Bytes),
+    /// Reads that many bytes of sized content and only counts them.
+    Take(u64),
     /// Stops reading and writing until the test opens the gate.
     Wait(Gate),
     /// Waits for the peer to close, discarding what it sends.

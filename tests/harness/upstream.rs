@@ -227,6 +227,15 @@ async fn serve<S: Stream>(
                 Step::Read => shared.read(&mut wire, left.take(), index, true).await?,
                 Step::ReadAndForget => shared.read(&mut wire, left.take(), index, false).await?,
                 Step::Send(bytes) => wire.write(&bytes).await?,
+                Step::Take(bytes) => {
+                    let Some(Framing::Length(length)) = &mut left else {
+                        panic!("only sized content is taken in pieces: {left:?}");
+                    };
+                    *length -= bytes;
+                    let framing = Framing::Length(bytes);
+                    wire.content(framing, &mut |bytes| shared.count(bytes))
+                        .await?;
+                }
                 Step::Wait(gate) => gate.pass().await,
                 Step::WaitForClose => {
                     while wire.fill().await? {
@@ -272,7 +281,7 @@ impl Shared {
         let mut body = Vec::new();
         let trailers = wire
             .content(framing, &mut |bytes| {
-                self.received.fetch_add(bytes.len() as u64, SeqCst);
+                self.count(bytes);
                 if keep {
                     body.extend_from_slice(bytes);
                 }
@@ -284,6 +293,10 @@ impl Shared {
             recorded.complete = true;
         }
         Ok(())
+    }
+
+    fn count(&self, read: &[u8]) {
+        self.received.fetch_add(read.len() as u64, SeqCst);
     }
 
     async fn fill<S: Stream>(&self, wire: &mut Wire<S>, bytes: u64) -> io::Result<()> {

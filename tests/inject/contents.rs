@@ -1,8 +1,10 @@
 //! `custom` with `form` or `json`: members merged into the caller's content.
 
+use std::time::Duration;
+
 use url::form_urlencoded;
 
-use crate::harness::{Keybearer, Upstream, connection};
+use crate::harness::{Answer, Gate, Keybearer, Step, Upstream, connection};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 const JSON: &str = "application/json";
@@ -219,4 +221,46 @@ async fn content_over_what_is_held_is_refused() {
         assert!(detail.contains("signed_body"), "what to change: {detail}");
     }
     assert_eq!(upstream.count(), 0);
+}
+
+/// More than all buffers between two ends hold, several times.
+fn long_form() -> String {
+    format!("a={}", "x".repeat(30 << 20))
+}
+
+const HOLDS_IT: &str = "limits = { signed_body = \"32MiB\" }";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_that_takes_content_steadily_may_take_long() {
+    const PIECES: usize = 30;
+    let timeouts = "timeouts = { read = \"1500ms\", write = \"1500ms\" }";
+    let (upstream, keybearer) = pair(&format!("{timeouts}\n{HOLDS_IT}")).await;
+    let gate = Gate::new();
+    let slowly = [Step::Wait(gate.clone()), Step::Take(600_000)];
+    let mut steps: Vec<_> = std::iter::repeat_n(slowly, PIECES).flatten().collect();
+    steps.push(Step::ReadAndForget);
+    steps.push(Step::Send(
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".into(),
+    ));
+    upstream.on("/base/x", Answer(steps));
+    let request = keybearer.post("/form/x").body(FORM, long_form());
+    let answered = tokio::spawn(async move { request.send().await.status });
+    upstream.wait_for_requests(1).await;
+    // Twice as long as a stall may last, in pieces that are each far shorter.
+    for _ in 0..PIECES {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        gate.open();
+    }
+    assert_eq!(answered.await.unwrap(), 200);
+    assert!(upstream.last().complete);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_that_takes_no_more_content_times_out() {
+    let timeouts = "timeouts = { write = \"300ms\" }";
+    let (upstream, keybearer) = pair(&format!("{timeouts}\n{HOLDS_IT}")).await;
+    upstream.on("/base/x", Answer(vec![Step::Wait(Gate::new())]));
+    let request = keybearer.post("/form/x").body(FORM, long_form());
+    let response = request.send().await;
+    response.problem(504, "write-timeout", "connection_write_timeout");
 }
