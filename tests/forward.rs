@@ -3,6 +3,7 @@
 mod answers;
 mod contents;
 mod departures;
+mod duplex;
 mod failures;
 mod reuse;
 mod routing;

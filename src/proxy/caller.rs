@@ -27,7 +27,8 @@ pub(super) struct Caller {
     phase: AtomicU8,
     /// When the last answer ended, in milliseconds since the connection was opened.
     done: AtomicU64,
-    /// Since when the caller takes nothing of what is written, likewise; [`TAKING`] if it does.
+    /// Since when the caller neither takes what is written nor sends, likewise; [`TAKING`] if it
+    /// takes.
     blocked: AtomicU64,
     /// Whether it is to be written to once more, as it has taken nothing for too long.
     pressed: AtomicBool,
@@ -101,6 +102,15 @@ impl Caller {
             self.done
                 .store(self.since_opened(Instant::now()), Ordering::Relaxed);
         } else if !taking && known == TAKING {
+            self.blocked
+                .store(self.since_opened(Instant::now()), Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that the caller sent something: one that has not yet ended its request may take
+    /// nothing of an answer to it until then.
+    pub(super) fn sends(&self) {
+        if self.blocked.load(Ordering::Relaxed) != TAKING {
             self.blocked
                 .store(self.since_opened(Instant::now()), Ordering::Relaxed);
         }

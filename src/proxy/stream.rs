@@ -105,7 +105,11 @@ impl Read for CallerStream {
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buf)
+        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if read.is_ready() && !self.flushed {
+            self.caller.sends();
+        }
+        read
     }
 }
 

@@ -39,6 +39,8 @@ pub(super) enum Reuse {
 enum Source {
     /// Driven from here, and reused afterwards.
     Link(Box<Link>, Arc<Upstream>, Duration),
+    /// Driven by a task, as content of the request is left; dropped afterwards.
+    Uploading(Box<Link>),
     /// Driven by a task of its own.
     Task(Deadline),
     /// At its end, or broken.
@@ -55,7 +57,11 @@ impl UpstreamBody {
         now: Instant,
         reuse: Reuse,
     ) -> Self {
-        let source = Source::Link(link, upstream, timeouts.idle);
+        let source = if link.is_uploading() {
+            Source::Uploading(link)
+        } else {
+            Source::Link(link, upstream, timeouts.idle)
+        };
         let mut body = Self {
             incoming,
             source,
@@ -65,7 +71,7 @@ impl UpstreamBody {
         };
         if body.incoming.is_end_stream() {
             body.release();
-        } else if let Source::Link(link, ..) = &mut body.source {
+        } else if let Source::Link(link, ..) | Source::Uploading(link) = &mut body.source {
             link.progressed(now, timeouts.read);
         }
         body
@@ -91,7 +97,7 @@ impl UpstreamBody {
     fn progressed(&mut self) {
         let now = Instant::now();
         match &mut self.source {
-            Source::Link(link, ..) => link.progressed(now, self.read),
+            Source::Link(link, ..) | Source::Uploading(link) => link.progressed(now, self.read),
             Source::Task(deadline) => deadline.set(now + self.read),
             Source::Done => {}
         }
@@ -99,7 +105,7 @@ impl UpstreamBody {
 
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.source {
-            Source::Link(link, ..) => link.poll_stalled(cx, self.read),
+            Source::Link(link, ..) | Source::Uploading(link) => link.poll_stalled(cx, self.read),
             Source::Task(deadline) => deadline.poll_passed(cx),
             Source::Done => Poll::Pending,
         }
@@ -129,15 +135,17 @@ impl UpstreamBody {
         Pin::new(&mut self.incoming).poll_frame(&mut unwoken)
     }
 
-    /// Gives the link back, as soon as nothing is left to read: hyper's server does not ask again
-    /// once it has as many bytes as were announced.
+    /// Gives the link back, or lets it end its upload, as soon as nothing is left to read: hyper's
+    /// server does not ask again once it has as many bytes as were announced.
     fn release(&mut self) {
-        if let Source::Link(mut link, upstream, idle) =
-            std::mem::replace(&mut self.source, Source::Done)
-            && self.reuse == Reuse::Possible
-            && link.is_reusable()
-        {
-            upstream.pool.put(link, idle);
+        match std::mem::replace(&mut self.source, Source::Done) {
+            Source::Link(mut link, upstream, idle) => {
+                if self.reuse == Reuse::Possible && link.is_reusable() {
+                    upstream.pool.put(link, idle);
+                }
+            }
+            Source::Uploading(link) => link.finish(),
+            Source::Task(_) | Source::Done => {}
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! hyper splits a connection into a handle that sends and a future that drives. Here both live in
 //! one value, and whoever waits for the answer drives the connection itself: no task per upstream
-//! connection, back-pressure by not polling, cancellation by dropping.
+//! connection, back-pressure by not polling, cancellation by dropping. Only where an answer begins
+//! before its request has ended, a task drives the rest ([`Upload`]).
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -22,6 +23,7 @@ use super::content::{Content, Flow, Stage};
 use super::deadline::Deadline;
 use super::fault::{Failure, Retry};
 use super::stream::UpstreamStream;
+use super::upload::Upload;
 use crate::connection::Timeouts;
 use crate::problem::{Kind, Problem};
 
@@ -51,6 +53,8 @@ pub(super) struct Link {
     /// The content that is being sent, and how far it was when somebody looked.
     flow: Option<Arc<Flow>>,
     observed: (Stage, u64),
+    /// What drives the connection, if its answer began before its request had ended.
+    upload: Option<Upload>,
 }
 
 impl Link {
@@ -73,6 +77,7 @@ impl Link {
             signals,
             flow: None,
             observed: (Stage::Ended, 0),
+            upload: None,
         })
     }
 
@@ -132,6 +137,29 @@ impl Link {
         .await
     }
 
+    /// Gives the driving to a task if content of the request is left after the answer's head.
+    pub(super) fn answered<B>(&mut self, response: &Response<B>, timeouts: &Timeouts) {
+        if let Some(flow) = &self.flow
+            && flow.observe().0 != Stage::Ended
+            && let Some(driver) = self.driver.take()
+        {
+            let flow = Arc::clone(flow);
+            self.upload = Some(Upload::begin(driver, flow, response, timeouts));
+        }
+    }
+
+    /// Whether a task drives the connection: it is not reused then.
+    pub(super) fn is_uploading(&self) -> bool {
+        self.upload.is_some()
+    }
+
+    /// Lets the request's content reach its end after the answer has.
+    pub(super) fn finish(self: Box<Self>) {
+        if let Some(upload) = self.upload {
+            upload.finish();
+        }
+    }
+
     /// Drives the connection for whoever reads the answer.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
         drive(&mut self.driver, cx);
@@ -181,7 +209,7 @@ impl Link {
     }
 }
 
-type Driver = http1::Connection<TokioIo<UpstreamStream>, Content>;
+pub(super) type Driver = http1::Connection<TokioIo<UpstreamStream>, Content>;
 
 /// Polls the connection unless it has ended. How it ended is told where somebody waits: by the
 /// answer, or by its content.
@@ -205,7 +233,7 @@ fn failed(mut error: TrySendError<Request<Content>>) -> Failure {
 }
 
 /// How long the side whose turn it is may take.
-fn allowance(stage: Stage, timeouts: &Timeouts) -> Duration {
+pub(super) fn allowance(stage: Stage, timeouts: &Timeouts) -> Duration {
     match stage {
         Stage::Sending => timeouts.write,
         Stage::Ended | Stage::Waiting => timeouts.read,

@@ -10,6 +10,7 @@ mod link;
 mod pool;
 pub mod stream;
 pub mod tls;
+mod upload;
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -131,9 +132,10 @@ impl Upstream {
     fn answer(
         self: &Arc<Self>,
         response: Response<Incoming>,
-        link: Box<Link>,
+        mut link: Box<Link>,
         timeouts: &Timeouts,
     ) -> Response<UpstreamBody> {
+        link.answered(&response, timeouts);
         let now = Instant::now();
         let version = response.version();
         let reuse = if version < Version::HTTP_11 {

@@ -10,6 +10,8 @@ use tokio::sync::Semaphore;
 pub enum Step {
     /// Ends the connection.
     Close,
+    /// Writes that many bytes, and reads and records the content at the same time.
+    Exchange(u64),
     /// Writes that many bytes as fast as the peer takes them.
     Fill(u64),
     /// Reads and records the content, whole.

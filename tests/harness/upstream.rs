@@ -223,6 +223,10 @@ async fn serve<S: Stream>(
         for step in answer.0 {
             match step {
                 Step::Close => return Ok(()),
+                Step::Exchange(bytes) => {
+                    let framing = left.take();
+                    shared.exchange(&mut wire, bytes, framing, index).await?;
+                }
                 Step::Fill(bytes) => shared.fill(&mut wire, bytes).await?,
                 Step::Read => shared.read(&mut wire, left.take(), index, true).await?,
                 Step::ReadAndForget => shared.read(&mut wire, left.take(), index, false).await?,
@@ -297,6 +301,27 @@ impl Shared {
 
     fn count(&self, read: &[u8]) {
         self.received.fetch_add(read.len() as u64, SeqCst);
+    }
+
+    async fn exchange<S: Stream>(
+        &self,
+        wire: &mut Wire<S>,
+        bytes: u64,
+        framing: Option<Framing>,
+        index: usize,
+    ) -> io::Result<()> {
+        let (reading, writing) = tokio::io::split(&mut wire.stream);
+        let mut reading = Wire {
+            stream: tokio::io::join(reading, tokio::io::sink()),
+            ahead: std::mem::take(&mut wire.ahead),
+        };
+        let mut writing = Wire::new(tokio::io::join(tokio::io::empty(), writing));
+        tokio::try_join!(
+            self.read(&mut reading, framing, index, true),
+            self.fill(&mut writing, bytes),
+        )?;
+        wire.ahead = reading.ahead;
+        Ok(())
     }
 
     async fn fill<S: Stream>(&self, wire: &mut Wire<S>, bytes: u64) -> io::Result<()> {
