@@ -28,7 +28,8 @@ RUN ldd /out/usr/local/bin/keybearer | grep -o '/[^ ]*' \
       | while read -r library; do install -D "$library" "/out$library"; done \
     && install -D /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ca-certificates.crt \
     && echo 'keybearer:x:65532:65532::/:/nonexistent' > /out/etc/passwd \
-    && echo 'keybearer:x:65532:' > /out/etc/group
+    && echo 'keybearer:x:65532:' > /out/etc/group \
+    && install -d -m 0700 /state/keybearer
 
 # No shell, no package manager.
 FROM scratch
@@ -38,11 +39,14 @@ LABEL org.opencontainers.image.title="keybearer" \
       org.opencontainers.image.licenses="Apache-2.0"
 
 COPY --from=build /out/ /
+# A volume that is mounted there takes its owner over.
+COPY --from=build --chown=65532:65532 /state/ /var/lib/
 COPY LICENSE /usr/share/doc/keybearer/LICENSE
 
 USER 65532:65532
 WORKDIR /
-# Nothing is written: the root file system may be read-only. Configuration: /etc/keybearer/keybearer.toml
+# Nothing is written to the root file system, which may be read-only; tokens of persons go to a volume
+# at store.path. Configuration: /etc/keybearer/keybearer.toml
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=4s --start-period=5s --retries=3 \
     CMD ["/usr/local/bin/keybearer", "health"]

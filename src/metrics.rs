@@ -1,7 +1,7 @@
 //! The metric families, and one connection's children, resolved before they are counted on.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{Method, StatusCode};
 use prometheus::core::Collector;
@@ -25,6 +25,9 @@ struct Families {
     requests: IntCounterVec,
     request_duration: HistogramVec,
     upstream_duration: HistogramVec,
+    token_refreshes: IntCounterVec,
+    token_expiry: IntGaugeVec,
+    credential_state: IntGaugeVec,
     reloads: IntCounterVec,
     last_reload_success: IntGauge,
     generation: IntGauge,
@@ -63,6 +66,36 @@ impl Metrics {
                         "From sending a request upstream to the head of the answer",
                     ),
                     &["connection"],
+                )?,
+            )?,
+            token_refreshes: register(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "keybearer_token_refreshes_total",
+                        "Attempts to renew a credential that has a lifetime",
+                    ),
+                    &["connection", "result"],
+                )?,
+            )?,
+            token_expiry: register(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "keybearer_token_expiry_timestamp_seconds",
+                        "When the credential in use ends, in Unix time",
+                    ),
+                    &["connection"],
+                )?,
+            )?,
+            credential_state: register(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "keybearer_credential_state",
+                        "1 for the state that a credential with a lifetime is in",
+                    ),
+                    &["connection", "state"],
                 )?,
             )?,
             reloads: register(
@@ -108,6 +141,14 @@ impl Metrics {
             name: Arc::clone(name),
             requests: Default::default(),
             durations: OnceLock::new(),
+        }
+    }
+
+    /// What is told of one connection's credential, if that has a lifetime.
+    pub fn credential(&self, name: &Arc<str>) -> CredentialMetrics {
+        CredentialMetrics {
+            families: Arc::clone(&self.0),
+            name: Arc::clone(name),
         }
     }
 
@@ -216,6 +257,17 @@ impl ConnectionMetrics {
         })
     }
 
+    /// How many requests were answered, and how many of them with a server error.
+    pub fn totals(&self) -> (u64, u64) {
+        let counted = self.requests.iter().filter_map(OnceLock::get);
+        let counted = counted.flat_map(|counters| counters.iter().enumerate());
+        let counted = counted.filter_map(|(column, counter)| Some((column, counter.get()?.get())));
+        counted.fold((0, 0), |(all, errors), (column, count)| {
+            let is_error = column >= 400;
+            (all + count, errors + if is_error { count } else { 0 })
+        })
+    }
+
     /// Forgets the connection: for one that is no longer configured.
     pub fn forget(&self) {
         let labels = &[&*self.name];
@@ -235,6 +287,69 @@ impl ConnectionMetrics {
                         .requests
                         .remove_label_values(&[&*self.name, method, &*status]);
             }
+        }
+    }
+}
+
+/// One connection's part of what is told of credentials with a lifetime.
+#[derive(Clone, Debug)]
+pub struct CredentialMetrics {
+    families: Arc<Families>,
+    name: Arc<str>,
+}
+
+impl CredentialMetrics {
+    /// The connection's name.
+    pub fn connection(&self) -> &str {
+        &self.name
+    }
+
+    /// Counts an attempt to renew it.
+    pub fn renewed(&self, success: bool) {
+        let result = if success { "success" } else { "failure" };
+        self.families
+            .token_refreshes
+            .with_label_values(&[&*self.name, result])
+            .inc();
+    }
+
+    /// Notes when the value in use ends; none if nobody knows.
+    pub fn expires(&self, at: Option<SystemTime>) {
+        let labels = &[&*self.name];
+        let seconds = at
+            .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
+            .and_then(|since| i64::try_from(since.as_secs()).ok());
+        match seconds {
+            Some(seconds) => self
+                .families
+                .token_expiry
+                .with_label_values(labels)
+                .set(seconds),
+            // There may be none, which is as good.
+            None => drop(self.families.token_expiry.remove_label_values(labels)),
+        }
+    }
+
+    /// Notes which of `all` states it is in.
+    pub fn state(&self, current: &str, all: impl Iterator<Item = &'static str>) {
+        for state in all {
+            self.families
+                .credential_state
+                .with_label_values(&[&*self.name, state])
+                .set((state == current).into());
+        }
+    }
+
+    /// Forgets a credential that is no longer there, with its states.
+    pub fn forget(&self, all: impl Iterator<Item = &'static str>) {
+        self.expires(None);
+        for result in ["success", "failure"] {
+            let labels = [&*self.name, result];
+            let _ = self.families.token_refreshes.remove_label_values(&labels);
+        }
+        for state in all {
+            let labels = [&*self.name, state];
+            let _ = self.families.credential_state.remove_label_values(&labels);
         }
     }
 }

@@ -3,9 +3,10 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
@@ -20,6 +21,9 @@ struct Inside {
     connection: Option<Arc<str>>,
     close: bool,
     errors: Option<serde_json::Value>,
+    credential_state: Option<&'static str>,
+    link: Option<String>,
+    retry_after: Option<Duration>,
 }
 
 impl Problem {
@@ -33,6 +37,9 @@ impl Problem {
             connection: None,
             close: false,
             errors: None,
+            credential_state: None,
+            link: None,
+            retry_after: None,
         }))
     }
 
@@ -54,6 +61,21 @@ impl Problem {
     #[must_use]
     pub fn with_errors(mut self, errors: serde_json::Value) -> Self {
         self.0.errors = Some(errors);
+        self
+    }
+
+    /// Tells where the connection's credential stands, and where a person can consent.
+    #[must_use]
+    pub fn with_credential(mut self, state: &'static str, link: Option<String>) -> Self {
+        self.0.credential_state = Some(state);
+        self.0.link = link;
+        self
+    }
+
+    /// Says when to ask again (RFC 9110 section 10.2.3), in whole seconds and at least one.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Option<Duration>) -> Self {
+        self.0.retry_after = wait;
         self
     }
 
@@ -80,6 +102,9 @@ impl Problem {
             connection,
             close,
             errors,
+            credential_state,
+            link,
+            retry_after,
         } = &*self.0;
         let body = Body {
             r#type: kind.uri(),
@@ -88,6 +113,8 @@ impl Problem {
             detail,
             connection: connection.as_deref(),
             errors: errors.as_ref(),
+            credential_state: *credential_state,
+            link: link.as_deref(),
         };
         // Serializing strings and a number into memory cannot fail.
         let body = serde_json::to_vec(&body).unwrap_or_default();
@@ -106,6 +133,10 @@ impl Problem {
                 HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
             );
         }
+        if let Some(wait) = retry_after {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
         if *close {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -121,7 +152,7 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-/// RFC 9457 section 3.1, and `connection` and `errors` as our extension members.
+/// RFC 9457 section 3.1, and our extension members.
 #[derive(Serialize)]
 struct Body<'a> {
     r#type: String,
@@ -132,6 +163,10 @@ struct Body<'a> {
     connection: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     errors: Option<&'a serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential_state: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<&'a str>,
 }
 
 /// `Proxy-Status` (RFC 9209).
@@ -200,6 +235,8 @@ kinds! {
     MethodRefused = 405, "method-refused", "http_request_denied", "Method refused";
     /// The caller stopped sending its content.
     CallerTimeout = 408, "caller-timeout", "http_request_error", "Request content timed out";
+    /// The connection has nothing that a person could link.
+    NotLinkable = 409, "not-linkable", "http_request_denied", "Not linkable";
     /// The content is longer than a limit.
     ContentTooLarge = 413, "content-too-large", "http_request_error", "Content too large";
     /// The content has a type or coding that a credential cannot be merged into.
@@ -234,6 +271,10 @@ kinds! {
     ResponseHeadTooLarge = 502, "response-head-too-large", "http_response_header_section_size", "Upstream answer's head too large";
     /// The upstream switched protocols without being asked, or to another one.
     UpgradeFailed = 502, "upgrade-failed", "http_upgrade_failed", "Upgrade failed";
+    /// There is no credential to send, and why is known.
+    CredentialUnavailable = 503, "credential-unavailable", "destination_unavailable", "Credential unavailable";
+    /// Nobody has consented yet, or the consent is no longer good.
+    NotLinked = 503, "not-linked", "proxy_configuration_error", "Connection not linked";
     /// The upstream took no connection in time.
     ConnectTimeout = 504, "connect-timeout", "connection_timeout", "Upstream connection timed out";
     /// The upstream took no content in time.

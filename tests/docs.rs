@@ -17,6 +17,18 @@ fn read(name: &str) -> String {
     std::fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
+/// The way in, and everything in `docs`.
+fn documents() -> Vec<String> {
+    let files = std::fs::read_dir(root().join("docs")).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let mut documents: Vec<_> = names
+        .filter(|name| name.ends_with(".md"))
+        .map(|name| format!("docs/{name}"))
+        .collect();
+    documents.push("README.md".to_owned());
+    documents
+}
+
 /// The blocks of a Markdown text that are fenced as `language`.
 fn blocks(text: &str, language: &str) -> Vec<String> {
     let fence = format!("```{language}\n");
@@ -39,7 +51,12 @@ async fn check(path: &Path) -> Exit {
     let mut command = Command::new(executable());
     command.args(["check", "--config"]).arg(path);
     for name in variables(&config) {
-        command.env(name, "dummy");
+        let value = match &*name {
+            // The base64 of 32 bytes.
+            "KEYBEARER_STORE_KEY" => "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+            _ => "dummy",
+        };
+        command.env(name, value);
     }
     Process::run(&mut command).await
 }
@@ -57,6 +74,10 @@ async fn check_text(text: &str, what: &str) {
             std::fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
         }
     }
+    let key = root().join("tests/data/keys/rsa.pem");
+    for name in ["salesforce.pem", "service-account.pem"] {
+        std::fs::copy(&key, folder.path().join(name)).unwrap();
+    }
     let path = folder.path().join("keybearer.toml");
     std::fs::write(&path, text).unwrap();
     std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
@@ -67,13 +88,13 @@ async fn check_text(text: &str, what: &str) {
 #[tokio::test]
 async fn every_configuration_in_the_documents_loads() {
     let mut found = 0;
-    for document in ["README.md", "docs/reference.md", "docs/architecture.md"] {
-        for block in blocks(&read(document), "toml") {
-            check_text(&block, document).await;
+    for document in documents() {
+        for block in blocks(&read(&document), "toml") {
+            check_text(&block, &document).await;
             found += 1;
         }
     }
-    assert!(found >= 3, "only {found} configurations found");
+    assert!(found >= 30, "only {found} configurations found");
 }
 
 #[tokio::test]

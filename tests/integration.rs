@@ -26,6 +26,8 @@ mod errors;
 mod forward;
 mod guard;
 mod inject;
+mod linking;
+mod oauth;
 mod rate;
 mod reload;
 mod scale;

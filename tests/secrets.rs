@@ -79,7 +79,7 @@ fn silent(text: &str, whose: &str) {
 }
 
 /// How a canary looks plain, and in base64 at each of its three alignments.
-fn forms(canary: &str) -> Vec<String> {
+pub fn forms(canary: &str) -> Vec<String> {
     let mut forms = vec![
         canary.to_owned(),
         canary.to_uppercase(),

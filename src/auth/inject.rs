@@ -15,7 +15,7 @@ use crate::request::names::NameSet;
 use crate::request::query;
 
 /// Everything but RFC 3986's unreserved characters is encoded.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+pub(super) const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
@@ -37,6 +37,13 @@ pub struct Merge {
     names: NameSet,
     /// `a=b&c=d`, or `"a":"b","c":"d"`.
     members: Bytes,
+}
+
+impl PartialEq for Merge {
+    fn eq(&self, other: &Self) -> bool {
+        // The names are those of the members.
+        self.media == other.media && self.members == other.members
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,47 +1,185 @@
 //! A connection's credential, ready to be sent: [`Authenticator`], built from its
 //! [`Auth`] when a configuration is published.
 //!
-//! Getting a credential ([`Authenticator::prepare`]) and applying it ([`Prepared`]) are apart:
-//! fixed credentials are encoded once, at load, and only written per request.
+//! Getting a credential ([`Authenticator::ready`], [`Authenticator::wait`]) and applying it
+//! ([`Prepared`]) are apart: fixed credentials are encoded once, at load, and those with a lifetime
+//! once per renewal; a request only writes them.
 
+mod backoff;
+pub mod command;
+mod commanded;
+pub mod credentials;
+pub mod device;
+pub mod engine;
+pub mod fetch;
 pub mod inject;
+pub mod jwt;
+pub mod lease;
+pub mod metadata;
+pub mod oauth2;
+pub mod state;
+#[cfg(test)]
+mod testing;
+pub mod token_endpoint;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, InvalidHeaderValue};
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use zeroize::{Zeroize, Zeroizing};
 
+use self::credentials::Credential;
 use self::inject::{Merge, encode_pairs};
+use self::lease::Lease;
+use self::state::Unavailable;
 use crate::connection::auth::{Auth, Basic, Custom, Field};
 
 /// What gives each request of a connection its credential.
 #[derive(Clone, Debug)]
-pub struct Authenticator {
-    fixed: Arc<Fixed>,
+pub struct Authenticator(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    Fixed(Arc<Fixed>),
+    Renewed(Arc<Credential>),
 }
 
 /// A credential for one request: it only writes, and cannot fail.
-#[derive(Clone, Copy, Debug)]
-pub struct Prepared<'a>(&'a Fixed);
+#[derive(Clone, Debug)]
+pub enum Prepared<'a> {
+    /// One that never changes.
+    Fixed(&'a Fixed),
+    /// One with a lifetime.
+    Leased(Arc<Lease<Fixed>>),
+}
 
-/// A credential that never changes, as it is written into requests.
-struct Fixed {
+/// A credential as it is written into requests.
+#[derive(PartialEq)]
+pub struct Fixed {
     fields: Box<[(HeaderName, HeaderValue)]>,
     query: Option<Bytes>,
     merge: Option<Merge>,
 }
 
+/// A value that cannot stand where it belongs; compiling the configuration has refused it before,
+/// unless it was told by a command or a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Invalid {
+    /// In a field.
+    #[error("it has a line break or another control character")]
+    Field,
+    /// In a Basic user name.
+    #[error("the user name has a `:`, which would end it")]
+    Username,
+}
+
 impl Authenticator {
-    /// Encodes a credential.
+    /// Encodes a credential that never changes.
     ///
     /// # Errors
-    /// A value that cannot stand in a field; compiling the configuration has refused it before.
-    pub fn build(auth: &Auth) -> Result<Self, InvalidHeaderValue> {
-        let mut fixed = Fixed {
+    /// A value that cannot stand in a field.
+    pub fn fixed(auth: &Auth) -> Result<Self, Invalid> {
+        Fixed::build(auth).map(|fixed| Self(Source::Fixed(Arc::new(fixed))))
+    }
+
+    /// One that is kept fresh.
+    pub fn renewed(credential: Arc<Credential>) -> Self {
+        Self(Source::Renewed(credential))
+    }
+
+    /// The credential that has a lifetime, if this is one.
+    pub fn credential(&self) -> Option<&Arc<Credential>> {
+        match &self.0 {
+            Source::Fixed(_) => None,
+            Source::Renewed(credential) => Some(credential),
+        }
+    }
+
+    /// The credential as it is now; none if it has to be waited for.
+    pub fn ready(&self) -> Option<Prepared<'_>> {
+        match &self.0 {
+            Source::Fixed(fixed) => Some(Prepared::Fixed(fixed)),
+            Source::Renewed(credential) => credential
+                .value
+                .current(SystemTime::now())
+                .map(Prepared::Leased),
+        }
+    }
+
+    /// The credential, waited for if it is known to come.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn wait(&self) -> Result<Prepared<'_>, Unavailable> {
+        match &self.0 {
+            Source::Fixed(fixed) => Ok(Prepared::Fixed(fixed)),
+            Source::Renewed(credential) => credential.value.acquire().await.map(Prepared::Leased),
+        }
+    }
+
+    /// Another credential than one that was refused; none if there is no other.
+    pub async fn replace(&self, refused: &Prepared<'_>) -> Option<Prepared<'_>> {
+        let (Source::Renewed(credential), Prepared::Leased(refused)) = (&self.0, refused) else {
+            return None;
+        };
+        let lease = credential.value.replace(refused).await?;
+        (lease.value != refused.value).then_some(Prepared::Leased(lease))
+    }
+}
+
+impl Prepared<'_> {
+    /// Writes the fields. The caller's own of these names are gone by now.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        for (name, value) in &self.value().fields {
+            headers.insert(name, value.clone());
+        }
+    }
+
+    /// What follows the caller's query, percent-encoded.
+    pub fn query(&self) -> Option<&[u8]> {
+        self.value().query.as_deref()
+    }
+
+    /// What is merged into the caller's content.
+    pub fn merge(&self) -> Option<&Merge> {
+        self.value().merge.as_ref()
+    }
+
+    /// Whether there may be another if this one is refused.
+    pub fn is_leased(&self) -> bool {
+        matches!(self, Self::Leased(_))
+    }
+
+    /// Notes that it was accepted.
+    pub fn prove(&self) {
+        if let Self::Leased(lease) = self {
+            lease.prove();
+        }
+    }
+
+    /// Notes that a request was refused with it as it was with the one before.
+    pub fn doubt(&self) {
+        if let Self::Leased(lease) = self {
+            lease.doubt();
+        }
+    }
+
+    fn value(&self) -> &Fixed {
+        match self {
+            Self::Fixed(fixed) => fixed,
+            Self::Leased(lease) => &lease.value,
+        }
+    }
+}
+
+impl Fixed {
+    /// Encodes a credential; all its secrets are texts by now.
+    fn build(auth: &Auth) -> Result<Self, Invalid> {
+        let mut fixed = Self {
             fields: Box::default(),
             query: None,
             merge: None,
@@ -54,36 +192,20 @@ impl Authenticator {
             }
             Auth::Custom(custom) => fixed = custom_parts(custom)?,
             Auth::Header(fields) => fixed.fields = field_values(fields)?.into(),
-            Auth::None => {}
+            // A token is a field of its own: `Fixed::field`.
+            Auth::None | Auth::OAuth2(_) => {}
             Auth::Query(params) => fixed.query = Some(encode_pairs(params).into()),
         }
+        Ok(fixed)
+    }
+
+    /// A credential that is one field.
+    fn field(name: HeaderName, value: &str) -> Result<Self, Invalid> {
         Ok(Self {
-            fixed: Arc::new(fixed),
+            fields: [(name, sensitive(value)?)].into(),
+            query: None,
+            merge: None,
         })
-    }
-
-    /// The credential as it is now.
-    pub fn prepare(&self) -> Prepared<'_> {
-        Prepared(&self.fixed)
-    }
-}
-
-impl Prepared<'_> {
-    /// Writes the fields. The caller's own of these names are gone by now.
-    pub fn apply(&self, headers: &mut HeaderMap) {
-        for (name, value) in &self.0.fields {
-            headers.insert(name, value.clone());
-        }
-    }
-
-    /// What follows the caller's query, percent-encoded.
-    pub fn query(&self) -> Option<&[u8]> {
-        self.0.query.as_deref()
-    }
-
-    /// What is merged into the caller's content.
-    pub fn merge(&self) -> Option<&Merge> {
-        self.0.merge.as_ref()
     }
 }
 
@@ -96,7 +218,7 @@ impl std::fmt::Debug for Fixed {
     }
 }
 
-fn custom_parts(custom: &Custom) -> Result<Fixed, InvalidHeaderValue> {
+fn custom_parts(custom: &Custom) -> Result<Fixed, Invalid> {
     let mut fields = field_values(&custom.headers)?;
     if let Some(basic) = &custom.basic {
         fields.push((AUTHORIZATION, basic_value(basic)?));
@@ -109,7 +231,7 @@ fn custom_parts(custom: &Custom) -> Result<Fixed, InvalidHeaderValue> {
     })
 }
 
-fn field_values(fields: &[Field]) -> Result<Vec<(HeaderName, HeaderValue)>, InvalidHeaderValue> {
+fn field_values(fields: &[Field]) -> Result<Vec<(HeaderName, HeaderValue)>, Invalid> {
     fields
         .iter()
         .map(|field| Ok((field.name.clone(), sensitive(field.value.expose())?)))
@@ -117,7 +239,10 @@ fn field_values(fields: &[Field]) -> Result<Vec<(HeaderName, HeaderValue)>, Inva
 }
 
 /// `Basic` and the base64 of `user:password` in UTF-8 (RFC 7617 section 2).
-fn basic_value(basic: &Basic) -> Result<HeaderValue, InvalidHeaderValue> {
+fn basic_value(basic: &Basic) -> Result<HeaderValue, Invalid> {
+    if basic.username.expose().contains(':') {
+        return Err(Invalid::Username);
+    }
     let pair = Zeroizing::new(format!(
         "{}:{}",
         basic.username.expose(),
@@ -130,8 +255,8 @@ fn basic_value(basic: &Basic) -> Result<HeaderValue, InvalidHeaderValue> {
     field
 }
 
-fn sensitive(text: &str) -> Result<HeaderValue, InvalidHeaderValue> {
-    let mut value = HeaderValue::from_bytes(text.as_bytes())?;
+fn sensitive(text: &str) -> Result<HeaderValue, Invalid> {
+    let mut value = HeaderValue::from_bytes(text.as_bytes()).map_err(|_| Invalid::Field)?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -147,10 +272,8 @@ mod tests {
 
     fn applied(auth: &Auth) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        Authenticator::build(auth)
-            .unwrap()
-            .prepare()
-            .apply(&mut headers);
+        let authenticator = Authenticator::fixed(auth).unwrap();
+        authenticator.ready().unwrap().apply(&mut headers);
         headers
     }
 
@@ -184,8 +307,8 @@ mod tests {
             value: secret("canary"),
         };
         let auth = Auth::Header(vec![field]);
-        let authenticator = Authenticator::build(&auth).unwrap();
-        let shown = format!("{auth:?} {authenticator:?} {:?}", authenticator.prepare());
+        let authenticator = Authenticator::fixed(&auth).unwrap();
+        let shown = format!("{auth:?} {authenticator:?} {:?}", authenticator.ready());
         assert!(
             shown.contains("x-key") && !shown.contains("canary"),
             "{shown}"

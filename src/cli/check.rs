@@ -6,10 +6,11 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::{Global, UNUSABLE, complain, load, print};
+use crate::auth::credentials::Credentials;
 use crate::config::Config;
 use crate::config::diagnostic::Diagnostics;
 use crate::connection::Connection;
-use crate::live::Publisher;
+use crate::live::{Parts, Publisher};
 use crate::metrics::Metrics;
 use crate::upstream::Upstreams;
 
@@ -19,10 +20,16 @@ pub(super) fn check(global: &Global, json: bool) -> anyhow::Result<ExitCode> {
         Err(diagnostics) => return reject(&diagnostics, json),
     };
     // What compiles must be buildable, too: `run` would find out next.
+    let upstreams = Arc::new(Upstreams::default());
+    let metrics = Metrics::new()?;
+    let credentials = Credentials::rehearsed(Arc::clone(&upstreams), metrics.clone());
     Publisher::new(
         &found.config,
-        Arc::new(Upstreams::default()),
-        Metrics::new()?,
+        Parts {
+            upstreams,
+            credentials: Arc::new(credentials),
+            metrics,
+        },
     )?;
     let lines: Vec<_> = found
         .config

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 
 use super::{Global, complain};
 use crate::config::source::{Process, locate};
-use crate::config::{self, Listen};
+use crate::config::{self, Admin, Listen};
 
 /// For the whole question; a container's health check has a limit of its own.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -21,7 +21,7 @@ pub(super) fn health(global: &Global) -> anyhow::Result<ExitCode> {
     // Only the address is asked for: a file that was spoilt meanwhile says nothing of the instance,
     // which goes on with what it had.
     let location = locate(global.config.as_deref(), &Process)?;
-    let Some(listen) = config::console_listen(&location, &Process) else {
+    let Some(Admin { listen, .. }) = config::console(&location, &Process) else {
         bail!("admin.listen is \"off\": nothing can be asked");
     };
     match ask(&listen) {

@@ -3,8 +3,11 @@
 
 mod check;
 mod health;
+mod link;
 mod logging;
+mod remote;
 mod run;
+mod status;
 
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
@@ -72,6 +75,27 @@ enum Command {
     /// For the health check of a container: the image has no curl.
     #[command(hide = true)]
     Health,
+    /// Link a connection to an account: a person's OAuth 2.0 consent
+    ///
+    /// Asks the running instance to begin, prints the URL to open (and opens it on a terminal),
+    /// waits until the person came back, and reports. Ends with 0 when the connection is linked,
+    /// with 1 when it is not.
+    Link {
+        /// The connection's name
+        name: String,
+        /// For machines without a browser: print a code to enter on another device (RFC 8628)
+        #[arg(long)]
+        device: bool,
+    },
+    /// Show where the running instance's connections stand
+    ///
+    /// State, credential expiry, requests, errors and last error of each. Ends with 1 if any
+    /// connection is not ready.
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print shell completions
     ///
     /// For bash: keybearer completions bash > /etc/bash_completion.d/keybearer
@@ -113,6 +137,8 @@ pub fn main() -> ExitCode {
         None | Some(Command::Run) => run::run(&global),
         Some(Command::Check { json }) => check::check(&global, json),
         Some(Command::Health) => health::health(&global),
+        Some(Command::Link { name, device }) => link::link(&global, &name, device),
+        Some(Command::Status { json }) => status::status(&global, json),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "keybearer", &mut script);

@@ -14,15 +14,20 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::{Found, Global, UNUSABLE, complain, load, logging};
+use crate::auth::credentials::Credentials;
 use crate::config::Config;
 use crate::config::source::Process;
 use crate::console::{self, Console, Readiness};
 use crate::live::reload::{self, Reloader};
-use crate::live::{Publisher, Reader};
+use crate::live::{self, Publisher, Reader};
 use crate::metrics::Metrics;
 use crate::proxy::Proxy;
 use crate::proxy::serve::{self, Bound};
 use crate::upstream::Upstreams;
+
+/// How long the end waits for a token that was asked for: a refresh token that was spent for an answer
+/// which is not stored is lost.
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// How often idle upstream connections are looked at.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -36,10 +41,10 @@ pub(super) fn run(global: &Global) -> anyhow::Result<ExitCode> {
         }
     };
     set_limits();
-    let parts = Parts::build(found, global)?;
     // The data plane has its threads to itself: nothing of the control plane delays a request.
-    let data = DataPlane::start(parts.threads)?;
     let control = runtime(1).thread_name("keybearer-control").build()?;
+    let parts = Parts::build(found, global, control.handle())?;
+    let data = DataPlane::start(parts.threads)?;
     let code = control.block_on(parts.serve(data.handle()))?;
     data.stop();
     control.shutdown_background();
@@ -130,13 +135,14 @@ struct Parts {
     console: Option<Bound>,
     reader: Reader,
     upstreams: Arc<Upstreams>,
+    credentials: Arc<Credentials>,
     metrics: Metrics,
     proxy: Arc<Proxy>,
     reloader: Arc<Reloader>,
 }
 
 impl Parts {
-    fn build(found: Found, global: &Global) -> anyhow::Result<Self> {
+    fn build(found: Found, global: &Global, control: &Handle) -> anyhow::Result<Self> {
         let Found {
             location,
             sources,
@@ -146,8 +152,23 @@ impl Parts {
         info!(version = env!("CARGO_PKG_VERSION"), config = %location, "Starting");
         let metrics = Metrics::new()?;
         let upstreams = Arc::new(Upstreams::default());
-        let publisher = Publisher::new(&config, Arc::clone(&upstreams), metrics.clone())?;
+        let credentials = Arc::new(Credentials::new(
+            control.clone(),
+            Arc::clone(&upstreams),
+            metrics.clone(),
+            config.store.clone(),
+        ));
+        let publisher = Publisher::new(
+            &config,
+            live::Parts {
+                upstreams: Arc::clone(&upstreams),
+                credentials: Arc::clone(&credentials),
+                metrics: metrics.clone(),
+            },
+        )?;
         let (listeners, console) = bind(&config)?;
+        // Not before all is bound: an exchange that is cut off could cost a grant.
+        publisher.begin();
         let reader = publisher.reader();
         let proxy = Proxy::new(reader.clone(), &metrics);
         let outside = Box::new(Process);
@@ -166,6 +187,7 @@ impl Parts {
             console,
             reader,
             upstreams,
+            credentials,
             metrics,
             proxy,
             reloader: Arc::new(reloader),
@@ -200,6 +222,7 @@ impl Parts {
                 metrics: self.metrics.clone(),
                 reloader: Arc::clone(&self.reloader),
                 reader: self.reader.clone(),
+                consents: Arc::clone(self.credentials.consents()),
                 ready: ready.clone(),
             };
             tokio::spawn(async move {
@@ -225,19 +248,41 @@ impl Parts {
         // Nobody listens any more only if the listeners ended by themselves.
         let _ = stop.send(true);
         self.proxy.running().close();
-        Ok(tokio::select! {
-            drained = tokio::time::timeout(grace, self.proxy.running().wait()) => {
-                match drained {
-                    Ok(()) => info!("Stopped"),
-                    Err(_) => warn!(running = self.proxy.running().len(), "Stopped, cutting off what still ran"),
+        let running = self.proxy.running();
+        let code = tokio::select! {
+            drained = tokio::time::timeout(grace, running.wait()) => {
+                if drained.is_err() {
+                    warn!(running = running.len(), "Cutting off what still runs");
                 }
                 ExitCode::SUCCESS
             }
             signal = signals.next() => {
-                warn!(signal, running = self.proxy.running().len(), "Stopped at once");
+                warn!(signal, running = running.len(), "Cutting off what still runs, at once");
                 ExitCode::FAILURE
             }
-        })
+        };
+        settle(&self.credentials, &mut signals).await;
+        info!("Stopped");
+        Ok(code)
+    }
+}
+
+/// Lets tokens that were asked for arrive, unless somebody is in a hurry.
+async fn settle(credentials: &Credentials, signals: &mut Signals) {
+    let exchanges = credentials.exchanges();
+    if !exchanges.is_empty() {
+        info!(running = exchanges.len(), "Waiting for tokens");
+    }
+    exchanges.close();
+    let settled = tokio::select! {
+        settled = tokio::time::timeout(SETTLE, exchanges.wait()) => settled.is_ok(),
+        _ = signals.next() => false,
+    };
+    if !settled {
+        warn!(
+            running = exchanges.len(),
+            "A token endpoint has not answered; if it still does, a consent may be lost"
+        );
     }
 }
 

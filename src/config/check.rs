@@ -1,4 +1,5 @@
-//! [`check`] reports everything in a document that does not fit its [`Shape`].
+//! Whether a document has the shape that it should have: [`check`] reports everything that does not
+//! fit.
 
 use toml::de::{DeArray, DeValue};
 
@@ -16,6 +17,8 @@ pub(crate) fn check<'a>(faults: &'a Faults, document: usize, table: &'a Table<'a
     };
     checker.table(table, shape);
 }
+
+// === impl Checker ===
 
 struct Checker<'a> {
     faults: &'a Faults,
@@ -45,16 +48,21 @@ impl<'a> Checker<'a> {
             (Kind::Variants(variants), DeValue::Table(table)) => {
                 self.variant(value, table, variants);
             }
-            (Kind::Texts, DeValue::Array(items)) => self.items(items),
+            (Kind::Texts | Kind::TextOrTexts, DeValue::Array(items)) => self.items(items),
+            (Kind::Tables(shape), DeValue::Array(items)) => self.tables(items, shape),
+            (Kind::Command, DeValue::Array(words)) => self.command(words),
             (Kind::Boolean, DeValue::Boolean(_))
             | (Kind::Integer, DeValue::Integer(_))
+            | (Kind::Scalar, DeValue::Boolean(_) | DeValue::Integer(_) | DeValue::Float(_))
             | (Kind::Secret(_), DeValue::String(_)) => {}
             (
                 Kind::Choice(_)
                 | Kind::Duration
                 | Kind::Format
+                | Kind::Scalar
                 | Kind::Size
                 | Kind::Text
+                | Kind::TextOrTexts
                 | Kind::Variable,
                 DeValue::String(text),
             ) => self.text(value, text, kind),
@@ -74,6 +82,21 @@ impl<'a> Checker<'a> {
             match item.get_ref().as_str() {
                 Some(text) => self.text(item, text, &Kind::Text),
                 None => self.wrong_type(item, &Kind::Text),
+            }
+        }
+    }
+
+    fn command(&self, words: &'a DeArray<'a>) {
+        for word in words.iter().filter(|word| !word.get_ref().is_str()) {
+            self.wrong_type(word, &Kind::Program);
+        }
+    }
+
+    fn tables(&mut self, items: &'a DeArray<'a>, shape: &'static Shape) {
+        for item in items.iter() {
+            match item.get_ref() {
+                DeValue::Table(table) => self.table(table, shape),
+                _ => self.wrong_type(item, &Kind::Table(shape)),
             }
         }
     }
@@ -148,9 +171,9 @@ impl<'a> Checker<'a> {
 
     fn wrong_type(&self, value: &'a Value<'a>, kind: &Kind) {
         let found = describe(value.get_ref());
-        let message = format!("`{}` takes {}, not {found}", self.last(), expected(kind));
+        let message = format!("`{}` takes {}, not {found}", self.last(), kind.expected());
         let mut fault = Fault::at(self.place(value.span().start), message);
-        if let Some(hint) = hint(kind, value.get_ref()) {
+        if let Some(hint) = kind.hint(value.get_ref()) {
             fault = fault.hint(hint);
         }
         self.report(fault);
@@ -182,36 +205,6 @@ impl<'a> Checker<'a> {
 
     fn report(&self, fault: Fault) {
         self.faults.add(fault.key(self.path.join(".")));
-    }
-}
-
-/// What a key of this kind takes, in words.
-fn expected(kind: &Kind) -> &'static str {
-    match kind {
-        Kind::Boolean => "`true` or `false`",
-        Kind::Choice(_) | Kind::Format | Kind::Later | Kind::Text | Kind::Variable => "a string",
-        Kind::Duration => "a duration such as `\"5s\"`",
-        Kind::Integer => "a whole number",
-        Kind::Map(_) | Kind::Table(_) | Kind::Variants(_) => "a table",
-        Kind::Secret(_) => "a secret (a string, `{ env = \"NAME\" }` or `{ file = \"path\" }`)",
-        Kind::Size => "a size such as `\"64KiB\"`",
-        Kind::Texts => "a list of strings",
-    }
-}
-
-fn hint(kind: &Kind, found: &DeValue<'_>) -> Option<String> {
-    let number = match found {
-        DeValue::Integer(number) => number.as_str(),
-        DeValue::Float(number) => number.as_str(),
-        DeValue::String(_) if matches!(kind, Kind::Texts) => {
-            return Some("put it in brackets: `[\"…\"]`".to_owned());
-        }
-        _ => return None,
-    };
-    match kind {
-        Kind::Duration => Some(format!("write it with its unit, such as `\"{number}s\"`")),
-        Kind::Size => Some(format!("write it with its unit, such as `\"{number}B\"`")),
-        _ => None,
     }
 }
 

@@ -2,10 +2,17 @@
 //! collected; nothing stops at the first.
 
 mod auth;
+mod azure;
+mod client;
+mod command;
 mod connection;
+mod endpoint;
 mod host;
+mod oauth2;
 mod secret;
 mod server;
+mod signal;
+mod store;
 mod tls;
 
 use super::Config;
@@ -65,6 +72,7 @@ fn values<'a>(context: &'a Context<'a>, roots: &[Section<'a>]) -> Config {
     Config {
         connections: connection::connections(context, roots, &shared),
         admin: server::admin(admin.as_ref(), &listeners, &secrets),
+        store: store::store(only(roots, "store").as_ref(), context, &secrets),
         server: server::server(server.as_ref(), listeners.server),
         log: server::log(only(roots, "log").as_ref()),
     }

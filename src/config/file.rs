@@ -12,7 +12,7 @@ pub(crate) static ROOT: Shape = Shape(&[
     ("include", Kind::Texts),
     ("server", Kind::Table(&SERVER)),
     ("admin", Kind::Table(&ADMIN)),
-    ("store", Kind::Later),
+    ("store", Kind::Table(&STORE)),
     ("log", Kind::Table(&LOG)),
     ("defaults", Kind::Table(&DEFAULTS)),
     ("connections", Kind::Map(&Kind::Table(&CONNECTION))),
@@ -38,6 +38,18 @@ static ADMIN: Shape = Shape(&[
     ("token", Kind::Secret(&SECRET)),
     ("allow_edit", Kind::Later),
 ]);
+
+static STORE: Shape = Shape(&[
+    ("type", Kind::Choice(&STORE_TYPE)),
+    ("path", Kind::Text),
+    ("url", Kind::Later),
+    ("key", Kind::Secret(&SECRET)),
+]);
+
+static STORE_TYPE: Choice = Choice {
+    now: &["file", "memory"],
+    later: &["redis"],
+};
 
 static LOG: Shape = Shape(&[
     ("level", Kind::Choice(&LOG_LEVEL)),
@@ -71,13 +83,21 @@ static CONNECTION: Shape = Shape(&[
     ("cookies", Kind::Choice(&COOKIES)),
     ("retries", Kind::Integer),
     ("callers", Kind::Later),
-    ("refresh_on", Kind::Later),
+    ("refresh_on", Kind::Tables(&EXPIRY_SIGNAL)),
     ("tls", Kind::Table(&TLS)),
     ("network", Kind::Later),
     ("allow", Kind::Table(&ALLOW)),
     ("strip", Kind::Table(&STRIP)),
     ("timeouts", Kind::Table(&TIMEOUTS)),
     ("limits", Kind::Table(&LIMITS)),
+]);
+
+static EXPIRY_SIGNAL: Shape = Shape(&[
+    ("status", Kind::Integer),
+    ("header", Kind::Text),
+    ("body", Kind::Text),
+    ("json", Kind::Text),
+    ("equals", Kind::Scalar),
 ]);
 
 static HTTP: Choice = Choice {
@@ -121,16 +141,13 @@ static AUTH: Variants = Variants {
         ("header", Shape(&[TYPE, ("headers", SECRETS)])),
         ("query", Shape(&[TYPE, ("params", SECRETS)])),
         ("custom", CUSTOM),
+        ("oauth2_client_credentials", OAUTH2_CLIENT_CREDENTIALS),
+        ("oauth2_authorization_code", OAUTH2_AUTHORIZATION_CODE),
+        ("oauth2_jwt_bearer", OAUTH2_JWT_BEARER),
+        ("azure_client_credentials", AZURE_CLIENT_CREDENTIALS),
+        ("azure_authorization_code", AZURE_AUTHORIZATION_CODE),
     ],
-    later: &[
-        "oauth2_client_credentials",
-        "oauth2_authorization_code",
-        "azure_client_credentials",
-        "azure_authorization_code",
-        "oauth2_jwt_bearer",
-        "aws_access_key",
-        "aws_iam_role",
-    ],
+    later: &["aws_access_key", "aws_iam_role"],
 };
 
 const TYPE: (&str, Kind) = ("type", Kind::Text);
@@ -149,12 +166,146 @@ const CUSTOM: Shape = Shape(&[
 
 static BASIC: Shape = Shape(&[USERNAME, PASSWORD]);
 
+const OAUTH2_CLIENT_CREDENTIALS: Shape = Shape(&[
+    TYPE,
+    TOKEN_URL,
+    CLIENT_ID,
+    CLIENT_SECRET,
+    SCOPES,
+    AUDIENCE,
+    RESOURCE,
+    PARAMS,
+    CLIENT_AUTH,
+    PRIVATE_KEY,
+    KEY_ID,
+    ALGORITHM,
+    TOKEN_HEADER,
+    TOKEN_FORMAT,
+    TOKEN_FIELD,
+    REFRESH_BEFORE,
+    DEFAULT_LIFETIME,
+]);
+
+const OAUTH2_AUTHORIZATION_CODE: Shape = Shape(&[
+    TYPE,
+    TOKEN_URL,
+    ("authorization_url", Kind::Text),
+    ("authorization_server", Kind::Text),
+    ("device_authorization_url", Kind::Text),
+    ("pkce", Kind::Choice(&PKCE)),
+    CLIENT_ID,
+    CLIENT_SECRET,
+    SCOPES,
+    AUDIENCE,
+    RESOURCE,
+    PARAMS,
+    CLIENT_AUTH,
+    PRIVATE_KEY,
+    KEY_ID,
+    ALGORITHM,
+    TOKEN_HEADER,
+    TOKEN_FORMAT,
+    TOKEN_FIELD,
+    REFRESH_BEFORE,
+    DEFAULT_LIFETIME,
+]);
+
+const OAUTH2_JWT_BEARER: Shape = Shape(&[
+    TYPE,
+    TOKEN_URL,
+    ("issuer", Kind::Text),
+    ("subject", Kind::Text),
+    AUDIENCE,
+    SCOPES,
+    PARAMS,
+    PRIVATE_KEY,
+    KEY_ID,
+    ALGORITHM,
+    TOKEN_HEADER,
+    TOKEN_FORMAT,
+    TOKEN_FIELD,
+    REFRESH_BEFORE,
+    DEFAULT_LIFETIME,
+]);
+
+const AZURE_CLIENT_CREDENTIALS: Shape = Shape(&[
+    TYPE,
+    TENANT,
+    CLIENT_ID,
+    CLIENT_SECRET,
+    SCOPES,
+    PARAMS,
+    AZURE_CLIENT_AUTH,
+    AUTHORITY_HOST,
+    TOKEN_HEADER,
+    TOKEN_FORMAT,
+    TOKEN_FIELD,
+    REFRESH_BEFORE,
+    DEFAULT_LIFETIME,
+]);
+
+const AZURE_AUTHORIZATION_CODE: Shape = Shape(&[
+    TYPE,
+    TENANT,
+    CLIENT_ID,
+    CLIENT_SECRET,
+    SCOPES,
+    PARAMS,
+    AZURE_CLIENT_AUTH,
+    AUTHORITY_HOST,
+    TOKEN_HEADER,
+    TOKEN_FORMAT,
+    TOKEN_FIELD,
+    REFRESH_BEFORE,
+    DEFAULT_LIFETIME,
+]);
+
+const TOKEN_URL: (&str, Kind) = ("token_url", Kind::Text);
+const CLIENT_ID: (&str, Kind) = ("client_id", Kind::Text);
+const CLIENT_SECRET: (&str, Kind) = ("client_secret", Kind::Secret(&SECRET));
+const SCOPES: (&str, Kind) = ("scopes", Kind::Texts);
+const AUDIENCE: (&str, Kind) = ("audience", Kind::Text);
+const RESOURCE: (&str, Kind) = ("resource", Kind::TextOrTexts);
+const PARAMS: (&str, Kind) = ("params", SECRETS);
+const CLIENT_AUTH: (&str, Kind) = ("client_auth", Kind::Choice(&CLIENT_AUTHENTICATION));
+const AZURE_CLIENT_AUTH: (&str, Kind) = ("client_auth", Kind::Choice(&AZURE_CLIENT_AUTHENTICATION));
+const PRIVATE_KEY: (&str, Kind) = ("private_key", Kind::Secret(&SECRET));
+const KEY_ID: (&str, Kind) = ("key_id", Kind::Text);
+const ALGORITHM: (&str, Kind) = ("algorithm", Kind::Choice(&SIGNATURE));
+const TENANT: (&str, Kind) = ("tenant", Kind::Text);
+const AUTHORITY_HOST: (&str, Kind) = ("authority_host", Kind::Text);
+const TOKEN_HEADER: (&str, Kind) = ("token_header", Kind::Text);
+const TOKEN_FORMAT: (&str, Kind) = ("token_format", Kind::Format);
+const TOKEN_FIELD: (&str, Kind) = ("token_field", Kind::Text);
+const REFRESH_BEFORE: (&str, Kind) = ("refresh_before", Kind::Duration);
+const DEFAULT_LIFETIME: (&str, Kind) = ("default_lifetime", Kind::Duration);
+
+static CLIENT_AUTHENTICATION: Choice = Choice {
+    now: &["basic", "post", "private_key_jwt", "none"],
+    later: &["tls"],
+};
+
+static AZURE_CLIENT_AUTHENTICATION: Choice = Choice {
+    now: &["post", "none"],
+    later: &["private_key_jwt", "tls"],
+};
+
+static PKCE: Choice = Choice {
+    now: &["S256", "plain", "off"],
+    later: &[],
+};
+
+static SIGNATURE: Choice = Choice {
+    now: &["RS256", "PS256", "ES256", "EdDSA"],
+    later: &[],
+};
+
 /// A secret that is not a plain string.
 pub(crate) static SECRET: Shape = Shape(&[
     ("env", Kind::Variable),
     ("file", Kind::Text),
     ("value", Kind::Secret(&SECRET)),
-    ("command", Kind::Later),
-    ("ttl", Kind::Later),
+    ("command", Kind::Command),
+    ("ttl", Kind::Duration),
     ("format", Kind::Format),
 ]);

@@ -6,7 +6,7 @@
 //! secret may stand there.
 
 use super::file::ROOT;
-use super::shape::{Kind, Shape};
+use super::shape::Kind;
 
 /// The lines of a document that is valid TOML, masked.
 pub(crate) fn valid(text: &str) -> String {
@@ -104,13 +104,15 @@ impl Masker<'_> {
 
     fn list(&mut self, kind: Option<&'static Kind>) -> Step {
         self.show(1);
+        let mut index = 0;
         loop {
             self.separators();
             if self.rest.starts_with(']') {
                 self.show(1);
                 return Some(());
             }
-            self.value(kind)?;
+            self.value(kind.and_then(|kind| kind.item(index)))?;
+            index += 1;
         }
     }
 
@@ -233,7 +235,7 @@ fn broken_line(line: &str) -> String {
         return line.to_owned();
     }
     match line.split_once('=') {
-        Some((key, _)) if key.split('.').all(|name| is_known(&TOP, name.trim())) => {
+        Some((key, _)) if key.split('.').all(|name| ROOT.knows(name.trim())) => {
             format!("{key}= …")
         }
         _ => "…".to_owned(),
@@ -246,20 +248,6 @@ fn is_plain_header(line: &str) -> bool {
     line.starts_with('[')
         && names.next().is_some_and(|first| ROOT.kind(first).is_some())
         && line.chars().all(|c| is_bare_key(c) || ".[] ".contains(c))
-}
-
-/// Whether a key of this name stands anywhere at or below a value of this kind.
-fn is_known(kind: &'static Kind, name: &str) -> bool {
-    let among = |shape: &'static Shape| {
-        let mut keys = shape.0.iter();
-        keys.any(|(key, kind)| *key == name || is_known(kind, name))
-    };
-    match kind {
-        Kind::Map(kind) => is_known(kind, name),
-        Kind::Table(shape) => among(shape),
-        Kind::Variants(variants) => variants.now.iter().any(|(_, shape)| among(shape)),
-        _ => false,
-    }
 }
 
 #[cfg(test)]

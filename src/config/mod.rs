@@ -45,15 +45,13 @@ pub fn load(location: &Location, outside: &dyn Outside) -> Loaded {
     }
 }
 
-/// Where the console listens by the configuration at `location`, however wrong the rest of it is;
-/// none if it is switched off.
-pub fn console_listen(location: &Location, outside: &dyn Outside) -> Option<Listen> {
+/// The console by the configuration at `location`, however wrong the rest of it is; none if it is
+/// switched off. A token that cannot be read is none.
+pub fn console(location: &Location, outside: &dyn Outside) -> Option<Admin> {
     let reader = Reader::new(outside);
     let faults = Faults::default();
     let documents = gather(location, &reader, &faults);
-    compile(&documents, &reader, &faults)
-        .admin
-        .map(|admin| admin.listen)
+    compile(&documents, &reader, &faults).admin
 }
 
 /// What came of reading a configuration.
@@ -72,6 +70,8 @@ pub struct Config {
     pub server: Server,
     /// `[admin]`; none if switched off.
     pub admin: Option<Admin>,
+    /// `[store]`.
+    pub store: Store,
     /// `[log]`.
     pub log: Log,
     /// `[connections]`, in the order of their names.
@@ -152,6 +152,25 @@ pub struct Admin {
     /// What a client must present; always there unless `listen` is loopback or a Unix socket.
     pub token: Option<Secret>,
 }
+
+/// `[store]`: where tokens are kept that must outlive a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// Files in a folder.
+    File {
+        /// The folder; made if it is not there. None where nothing tells a place for it: neither
+        /// `store.path` nor `$XDG_STATE_HOME` nor `$HOME` is set.
+        folder: Option<PathBuf>,
+        /// What values are sealed with; none: a key file in the folder, made if it is not there.
+        key: Option<StoreKey>,
+    },
+    /// Nowhere: a restart forgets them.
+    Memory,
+}
+
+/// The key that stored values are sealed with: 32 bytes in base64, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreKey(pub Secret);
 
 /// `[log]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,6 +15,7 @@ use toml::de::DeValue;
 
 use super::document::{Document, Place, Table, Value};
 use super::fault::{Fault, Faults};
+use super::file::ROOT;
 use super::shape::{is_one_line, nearest};
 use super::source::Reader;
 
@@ -164,6 +165,24 @@ impl<'a> Section<'a> {
         Some(texts.collect())
     }
 
+    /// A list of texts, or the one text that stands for it.
+    pub(crate) fn text_or_texts(&self, key: &str) -> Option<Vec<Text<'a>>> {
+        match self.text(key) {
+            Some(text) => Some(vec![text]),
+            None => self.texts(key),
+        }
+    }
+
+    /// The tables of the list `key`.
+    pub(crate) fn tables(&self, key: &str) -> Option<Vec<Self>> {
+        let entry = self.entry(key)?;
+        let tables = entry.value.as_array()?.iter().filter_map(|item| {
+            let item = self.entry_of(entry.key, entry.key_place.offset, item);
+            self.below(&item)
+        });
+        Some(tables.collect())
+    }
+
     pub(crate) fn boolean(&self, key: &str) -> Option<bool> {
         self.entry(key)?.value.as_bool()
     }
@@ -235,12 +254,21 @@ impl<'a> Section<'a> {
         key: &str,
         parse: impl Fn(&'a str) -> Result<T, E>,
     ) -> Option<Vec<T>> {
-        let parsed = self.texts(key)?.into_iter().filter_map(|text| {
+        Some(self.parse_all(self.texts(key)?, parse))
+    }
+
+    /// Parses texts of this table; what is wrong with one is reported there.
+    pub(crate) fn parse_all<T, E: fmt::Display>(
+        &self,
+        texts: Vec<Text<'a>>,
+        parse: impl Fn(&'a str) -> Result<T, E>,
+    ) -> Vec<T> {
+        let parsed = texts.into_iter().filter_map(|text| {
             parse(text.text)
                 .map_err(|error| self.refuse(text, error.to_string()))
                 .ok()
         });
-        Some(parsed.collect())
+        parsed.collect()
     }
 
     /// Reports what is wrong with a text.
@@ -255,11 +283,12 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Whether a key here was probably meant to be `key`.
+    /// Whether a key here was probably meant to be `key`; one that is a key means itself.
     pub(crate) fn misspells(&self, key: &str) -> bool {
-        self.table
-            .keys()
-            .any(|written| nearest(written.get_ref(), [key].into_iter()).is_some())
+        self.table.keys().any(|written| {
+            let is_near = nearest(written.get_ref(), [key].into_iter()).is_some();
+            is_near && !ROOT.knows(written.get_ref())
+        })
     }
 
     /// Reports something about `key` of this table.

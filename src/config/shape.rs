@@ -1,4 +1,6 @@
-//! What may stand where: [`Shape`] lists the keys of a table, and [`Kind`] says what a key takes.
+//! What may stand where: [`Shape`] lists the keys of a table, [`Kind`] says what a key takes.
+
+use toml::de::DeValue;
 
 /// The keys of a table, in the order of the reference.
 pub(crate) struct Shape(pub(crate) &'static [(&'static str, Kind)]);
@@ -7,6 +9,8 @@ pub(crate) struct Shape(pub(crate) &'static [(&'static str, Kind)]);
 pub(crate) enum Kind {
     Boolean,
     Choice(&'static Choice),
+    /// A program and its arguments, which may by mistake hold a secret.
+    Command,
     Duration,
     /// A text around a secret; may itself hold one.
     Format,
@@ -15,11 +19,19 @@ pub(crate) enum Kind {
     Later,
     /// A table whose keys are names.
     Map(&'static Self),
+    /// The name of a program, or by mistake a whole command line.
+    Program,
+    /// A string, number or boolean.
+    Scalar,
     /// A text, or a table that says where it comes from.
     Secret(&'static Shape),
     Size,
     Table(&'static Shape),
+    /// A list of tables.
+    Tables(&'static Shape),
     Text,
+    /// A string or a list of strings.
+    TextOrTexts,
     Texts,
     /// The name of an environment variable, or by mistake the secret itself.
     Variable,
@@ -51,6 +63,12 @@ impl Shape {
     /// The key that was probably meant.
     pub(crate) fn nearest(&self, key: &str) -> Option<&'static str> {
         nearest(key, self.0.iter().map(|(name, _)| *name))
+    }
+
+    /// Whether a key of this name stands anywhere at or below this.
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        let mut keys = self.0.iter();
+        keys.any(|(key, kind)| *key == name || kind.knows(name))
     }
 
     /// The keys that may be used today.
@@ -86,6 +104,13 @@ pub(crate) fn is_variable_name(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
+/// Whether a text can name a program; one with white space is most often a command line, its secrets
+/// included.
+pub(crate) fn is_program(text: &str) -> bool {
+    let is_odd = |c: char| c.is_whitespace() || c.is_control() || c == '\\';
+    !text.is_empty() && !text.contains(is_odd)
+}
+
 /// Whether a text can be quoted in a message: one that spans lines may hold what was meant to be
 /// other keys, their secrets included.
 pub(crate) fn is_one_line(text: &str) -> bool {
@@ -99,19 +124,36 @@ impl Kind {
     pub(crate) fn child(&self, key: &str) -> Option<&'static Self> {
         match self {
             Self::Map(kind) => Some(kind),
-            Self::Secret(shape) | Self::Table(shape) => child_of(shape, key),
-            Self::Variants(variants) => variants
-                .now
-                .iter()
-                .find_map(|(_, shape)| shape.kind(key))
-                .or_else(|| variants.now.iter().find_map(|(_, s)| child_of(s, key))),
+            Self::Secret(shape) | Self::Table(shape) => child_of([*shape].into_iter(), key),
+            // Short keys, which names of secrets are near to (`bearer`, `header`): these only.
+            Self::Tables(shape) => shape.kind(key),
+            Self::Variants(variants) => child_of(variants.now.iter().map(|(_, shape)| shape), key),
             _ => None,
+        }
+    }
+
+    /// What the item at `index` of a list of this kind takes; none if it is not a list.
+    pub(crate) fn item(&'static self, index: usize) -> Option<&'static Self> {
+        match self {
+            Self::Command => (index == 0).then_some(&Self::Program),
+            Self::Tables(_) | Self::TextOrTexts | Self::Texts => Some(self),
+            _ => None,
+        }
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        match self {
+            Self::Map(kind) => kind.knows(name),
+            Self::Table(shape) | Self::Tables(shape) => shape.knows(name),
+            Self::Variants(variants) => variants.now.iter().any(|(_, shape)| shape.knows(name)),
+            _ => false,
         }
     }
 
     /// Whether `text` in this place may be shown to whoever reads the log.
     pub(crate) fn may_show(&self, text: &str) -> bool {
         match self {
+            Self::Program => is_program(text),
             Self::Variable => is_variable_name(text),
             _ => self.is_harmless(),
         }
@@ -124,24 +166,89 @@ impl Kind {
             | Self::Choice(_)
             | Self::Duration
             | Self::Integer
+            | Self::Scalar
             | Self::Size
             | Self::Text
+            | Self::TextOrTexts
             | Self::Texts => true,
-            Self::Format
+            Self::Command
+            | Self::Format
             | Self::Later
             | Self::Map(_)
+            | Self::Program
             | Self::Secret(_)
             | Self::Table(_)
+            | Self::Tables(_)
             | Self::Variable
             | Self::Variants(_) => false,
         }
     }
+
+    /// The words for what it takes.
+    pub(crate) fn expected(&self) -> &'static str {
+        match self {
+            Self::Boolean => "`true` or `false`",
+            Self::Choice(_)
+            | Self::Format
+            | Self::Later
+            | Self::Program
+            | Self::Text
+            | Self::Variable => "a string",
+            Self::Command => "a list of strings, the program and its arguments",
+            Self::Duration => "a duration such as `\"5s\"`",
+            Self::Integer => "a whole number",
+            Self::Map(_) | Self::Table(_) | Self::Variants(_) => "a table",
+            Self::Scalar => "a string, a number or a boolean",
+            Self::Secret(_) => "a secret (a string, `{ env = \"NAME\" }` or `{ file = \"path\" }`)",
+            Self::Size => "a size such as `\"64KiB\"`",
+            Self::Tables(_) => "a list of tables",
+            Self::TextOrTexts => "a string or a list of strings",
+            Self::Texts => "a list of strings",
+        }
+    }
+
+    /// What to do about a value of another type.
+    pub(crate) fn hint(&self, found: &DeValue<'_>) -> Option<String> {
+        let number = match found {
+            DeValue::Integer(number) => number.as_str(),
+            DeValue::Float(number) => number.as_str(),
+            DeValue::String(_) if matches!(self, Self::Texts) => {
+                return Some("put it in brackets: `[\"…\"]`".to_owned());
+            }
+            DeValue::String(_) if matches!(self, Self::Command) => {
+                let hint = "each word is a string of its own: `[\"vault\", \"read\", \"…\"]`";
+                return Some(hint.to_owned());
+            }
+            DeValue::Table(_) if matches!(self, Self::Tables(_)) => {
+                return Some("put it in brackets: `[{ … }]`".to_owned());
+            }
+            _ => return None,
+        };
+        match self {
+            Self::Duration => Some(format!("write it with its unit, such as `\"{number}s\"`")),
+            Self::Size => Some(format!("write it with its unit, such as `\"{number}B\"`")),
+            _ => None,
+        }
+    }
 }
 
-/// A misspelt key counts for the nearest only where no secret can stand, at no depth.
-fn child_of(shape: &Shape, key: &str) -> Option<&'static Kind> {
-    let meant = || shape.kind(shape.nearest(key)?);
-    shape
-        .kind(key)
-        .or_else(|| meant().filter(|kind| kind.is_harmless()))
+/// A key that none of the shapes has counts for the nearest, but only where every key that it may
+/// have been meant for takes what is no secret, at no depth.
+fn child_of(
+    shapes: impl Iterator<Item = &'static Shape> + Clone,
+    key: &str,
+) -> Option<&'static Kind> {
+    if let Some(kind) = shapes.clone().find_map(|shape| shape.kind(key)) {
+        return Some(kind);
+    }
+    let mut meant = None;
+    for (name, kind) in shapes.flat_map(|shape| shape.0) {
+        if nearest(key, [*name].into_iter()).is_some() {
+            if !kind.is_harmless() {
+                return None;
+            }
+            meant = Some(kind);
+        }
+    }
+    meant
 }

@@ -4,5 +4,7 @@
 mod canary;
 mod cases;
 mod files;
+mod oauth2;
+mod store;
 mod values;
 mod world;

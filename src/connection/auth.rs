@@ -3,6 +3,7 @@
 
 use http::HeaderName;
 
+use super::oauth2::{ClientAuthentication, Grant, OAuth2};
 use crate::secret::Secret;
 
 /// A connection's credential, checked: every text in it can be sent where it belongs.
@@ -18,6 +19,8 @@ pub enum Auth {
     Header(Vec<Field>),
     /// Nothing.
     None,
+    /// A token of an authorization server (RFC 6749).
+    OAuth2(Box<OAuth2>),
     /// Query parameters by name.
     Query(Vec<Parameter>),
 }
@@ -82,6 +85,7 @@ impl Auth {
             Self::Custom(_) => "custom",
             Self::Header(_) => "header",
             Self::None => "none",
+            Self::OAuth2(oauth2) => oauth2.kind,
             Self::Query(_) => "query",
         }
     }
@@ -104,9 +108,29 @@ impl Auth {
             }
             Self::Header(headers) => placement.fields(headers),
             Self::None => {}
+            Self::OAuth2(oauth2) => placement.headers.push(oauth2.token.header.clone()),
             Self::Query(params) => placement.params(params),
         }
         placement
+    }
+
+    /// Every secret, to be replaced by what a command told.
+    pub fn secrets_mut(&mut self) -> Vec<&mut Secret> {
+        match self {
+            Self::Basic(basic) => vec![&mut basic.username, &mut basic.password],
+            Self::Bearer(token) => vec![token],
+            Self::Custom(custom) => custom.secrets_mut(),
+            Self::Header(headers) => headers.iter_mut().map(|field| &mut field.value).collect(),
+            Self::None => Vec::new(),
+            Self::OAuth2(oauth2) => oauth2.secrets_mut(),
+            Self::Query(params) => params.iter_mut().map(|param| &mut param.value).collect(),
+        }
+    }
+
+    /// Whether it is a value with a lifetime, which has to be renewed.
+    pub fn is_renewed(&self) -> bool {
+        let told = |(_, secret): &(String, &Secret)| secret.command().is_some();
+        matches!(self, Self::OAuth2(_)) || self.secrets().iter().any(told)
     }
 
     /// Every secret with the key that holds it, in the order of the configuration reference.
@@ -117,6 +141,7 @@ impl Auth {
             Self::Custom(custom) => custom.secrets(),
             Self::Header(headers) => field_secrets(headers),
             Self::None => Vec::new(),
+            Self::OAuth2(oauth2) => oauth2.secrets(),
             Self::Query(params) => parameter_secrets("params", params),
         }
     }
@@ -140,6 +165,60 @@ impl Custom {
             Some(BodyFields::Form(fields)) => all.extend(parameter_secrets("form", fields)),
             Some(BodyFields::Json(fields)) => all.extend(parameter_secrets("json", fields)),
             None => {}
+        }
+        all
+    }
+}
+
+impl OAuth2 {
+    fn secrets(&self) -> Vec<(String, &Secret)> {
+        let mut all = match &self.client.authentication {
+            ClientAuthentication::Basic(secret) | ClientAuthentication::Post(secret) => {
+                vec![("client_secret".to_owned(), secret)]
+            }
+            ClientAuthentication::None => Vec::new(),
+            ClientAuthentication::PrivateKeyJwt(key) => vec![("private_key".to_owned(), &key.key)],
+        };
+        if let Grant::JwtBearer(bearer) = &self.grant {
+            all.push(("private_key".to_owned(), &bearer.key.key));
+        }
+        all.extend(parameter_secrets("params", &self.params));
+        all
+    }
+}
+
+impl Custom {
+    fn secrets_mut(&mut self) -> Vec<&mut Secret> {
+        let fields = self.headers.iter_mut().map(|field| &mut field.value);
+        let params = self.params.iter_mut().map(|param| &mut param.value);
+        let mut all: Vec<_> = fields.chain(params).collect();
+        if let Some(basic) = &mut self.basic {
+            all.extend([&mut basic.username, &mut basic.password]);
+        }
+        if let Some(BodyFields::Form(fields) | BodyFields::Json(fields)) = &mut self.body {
+            all.extend(fields.iter_mut().map(|field| &mut field.value));
+        }
+        all
+    }
+}
+
+impl OAuth2 {
+    /// Every secret, to be replaced by what a command told.
+    pub fn secrets_mut(&mut self) -> Vec<&mut Secret> {
+        let mut all: Vec<_> = self
+            .params
+            .iter_mut()
+            .map(|param| &mut param.value)
+            .collect();
+        match &mut self.client.authentication {
+            ClientAuthentication::Basic(secret) | ClientAuthentication::Post(secret) => {
+                all.push(secret);
+            }
+            ClientAuthentication::None => {}
+            ClientAuthentication::PrivateKeyJwt(key) => all.push(&mut key.key),
+        }
+        if let Grant::JwtBearer(bearer) = &mut self.grant {
+            all.push(&mut bearer.key.key);
         }
         all
     }

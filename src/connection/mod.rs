@@ -5,6 +5,8 @@
 
 pub mod allow;
 pub mod auth;
+pub mod key;
+pub mod oauth2;
 pub mod url;
 
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use rustls_pki_types::{CertificateDer, ServerName};
 
 use self::allow::Allow;
 use self::auth::Auth;
+use self::oauth2::ExpirySignal;
 use self::url::{BaseUrl, Prefix};
 
 /// One connection, as compiled from the configuration.
@@ -30,6 +33,8 @@ pub struct Connection {
     pub base_url: BaseUrl,
     /// What they carry.
     pub auth: Auth,
+    /// Signs of an answer that a credential with a lifetime has expired; none: the status 401.
+    pub refresh_on: Option<Vec<ExpirySignal>>,
     /// The protocol spoken to the upstream.
     pub http: HttpVersion,
     /// Whether cookies pass.

@@ -1,12 +1,13 @@
 //! What the console's paths answer.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use http::StatusCode;
 use http::header::{ALLOW, CONTENT_TYPE};
-use http::{HeaderValue, StatusCode, Uri};
 use serde_json::json;
 
 use super::Console;
@@ -26,6 +27,12 @@ pub(super) async fn readyz(State(console): State<Arc<Console>>) -> (StatusCode, 
 }
 
 pub(super) async fn metrics(State(console): State<Arc<Console>>) -> Response {
+    let now = SystemTime::now();
+    for live in console.reader.take().lives() {
+        if let Some(credential) = live.authenticator.credential() {
+            credential.measure(now);
+        }
+    }
     match console.metrics.render() {
         Ok(text) => ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => refuse(&Problem::new(
@@ -61,16 +68,10 @@ pub(super) async fn not_found() -> Response {
     refuse(&Problem::new(Kind::NoRoute, "the console has no such path"))
 }
 
-pub(super) async fn method_refused(uri: Uri) -> Response {
-    let allow = if uri.path().starts_with("/api/") {
-        "POST"
-    } else {
-        "GET, HEAD"
-    };
-    let detail = format!("this path of the console is for {allow}");
+pub(super) async fn method_refused() -> Response {
+    let detail = "this path of the console is for other methods; `Allow` lists them";
     let mut response = refuse(&Problem::new(Kind::MethodRefused, detail));
-    response
-        .headers_mut()
-        .insert(ALLOW, HeaderValue::from_static(allow));
+    // The proxy's list; the router adds the path's own where there is none.
+    response.headers_mut().remove(ALLOW);
     response
 }

@@ -22,6 +22,12 @@ use crate::secret::Secret;
 /// Paths that say nothing but whether we live: probes have no token.
 const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 
+/// Where providers send people back to.
+const CALLBACK: &str = "/oauth/callback";
+
+/// Pages from which people consent.
+const LINK_PAGES: &str = "/link/";
+
 /// What the console demands of a request.
 pub(super) struct Guards {
     origins: Guard,
@@ -67,7 +73,13 @@ impl Guards {
     fn admit(&self, request: &Request, local: Local) -> Result<(), Problem> {
         let headers = request.headers();
         self.origins.host(host(headers)?, local.0)?;
-        self.origins.origin(headers)?;
+        if request.uri().path() == CALLBACK && request.method() == Method::GET {
+            // Browsers come from the provider's site, and without a token: its `state` is the proof.
+            return Ok(());
+        }
+        if !is_visit_to_link(request) {
+            self.origins.origin(headers)?;
+        }
         if changes_state(request.method()) && is_browser(headers) {
             let detail =
                 "this page has no token for changes; use a client that is no browser, such as curl";
@@ -76,10 +88,10 @@ impl Guards {
         if PROBES.contains(&request.uri().path()) {
             return Ok(());
         }
-        self.authenticate(headers)
+        self.authenticate(request)
     }
 
-    fn authenticate(&self, headers: &HeaderMap) -> Result<(), Problem> {
+    fn authenticate(&self, request: &Request) -> Result<(), Problem> {
         let Some(token) = &self.token else {
             if self.exposure == Exposure::Machine {
                 return Ok(());
@@ -87,7 +99,8 @@ impl Guards {
             let detail = "admin.token was taken away, but until a restart the network reaches this listener; set it again";
             return Err(Problem::new(Kind::Unauthorized, detail));
         };
-        let presented = headers
+        let presented = request
+            .headers()
             .get(AUTHORIZATION)
             .map(HeaderValue::as_bytes)
             .unwrap_or_default();
@@ -98,10 +111,12 @@ impl Guards {
         {
             return Ok(());
         }
-        Err(Problem::new(
-            Kind::Unauthorized,
-            "send admin.token as `Authorization: Bearer …`",
-        ))
+        let detail = if request.uri().path().starts_with(LINK_PAGES) {
+            "a browser cannot send admin.token; run `keybearer link` with the connection's name where keybearer runs, and open the URL that it prints"
+        } else {
+            "send admin.token as `Authorization: Bearer …`"
+        };
+        Err(Problem::new(Kind::Unauthorized, detail))
     }
 }
 
@@ -121,6 +136,20 @@ fn host(headers: &HeaderMap) -> Result<HostName<'_>, Problem> {
 
 fn changes_state(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// Whether a person follows a link to the page of a connection's link, perhaps on another site's page:
+/// such as that of an app which got the 503. It changes nothing, and cannot be framed.
+fn is_visit_to_link(request: &Request) -> bool {
+    let headers = request.headers();
+    let is = |name: &str, value: &str| {
+        let mut values = headers.get_all(name).iter();
+        values.next().is_some_and(|found| found == value) && values.next().is_none()
+    };
+    request.method() == Method::GET
+        && request.uri().path().starts_with(LINK_PAGES)
+        && is("sec-fetch-mode", "navigate")
+        && is("sec-fetch-dest", "document")
 }
 
 /// Whether a browser sent it: browsers mark what they send, and keep cookies.

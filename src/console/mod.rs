@@ -5,13 +5,20 @@
 //! | `GET /healthz` | 200 while the process lives |
 //! | `GET /readyz` | 200 when the listeners are bound, 503 while draining |
 //! | `GET /metrics` | the metrics in Prometheus' text format |
+//! | `GET /api/connections`, `GET /api/connections/NAME` | the connections, and where they stand |
+//! | `POST /api/connections/NAME/link` | begins a consent; `DELETE` forgets the tokens |
+//! | `GET /api/connections/NAME/link/ID` | what came of a consent |
+//! | `GET /link/NAME` | a page from which a person can consent |
+//! | `GET /oauth/callback` | where providers send people back to |
 //! | `POST /api/reload` | reloads the configuration; 422 with all errors if it is invalid |
 //!
 //! A web page that somebody was lured to can reach this port, too: so only our own host names are
 //! answered, nothing of another origin is, and what changes state needs a client that is no browser.
 
 mod api;
+mod connections;
 mod guard;
+mod linking;
 
 use std::io;
 use std::net::SocketAddr;
@@ -36,6 +43,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use self::guard::Exposure;
+use crate::auth::oauth2::consent::Consents;
 use crate::live::Reader;
 use crate::live::reload::Reloader;
 use crate::metrics::Metrics;
@@ -60,6 +68,8 @@ pub struct Console {
     pub reloader: Arc<Reloader>,
     /// What is in force: the console's own settings among it.
     pub reader: Reader,
+    /// Consents that were begun.
+    pub consents: Arc<Consents>,
     /// Whether requests are taken.
     pub ready: Readiness,
 }
@@ -147,7 +157,16 @@ fn router(console: Console, exposure: Exposure) -> Router {
         .route("/healthz", get(api::healthz))
         .route("/readyz", get(api::readyz))
         .route("/metrics", get(api::metrics))
+        .route("/api/connections", get(connections::list))
+        .route("/api/connections/{name}", get(connections::one))
+        .route(
+            "/api/connections/{name}/link",
+            post(linking::begin).delete(linking::forget),
+        )
+        .route("/api/connections/{name}/link/{id}", get(linking::outcome))
         .route("/api/reload", post(api::reload))
+        .route("/link/{name}", get(linking::page))
+        .route("/oauth/callback", get(linking::callback))
         .fallback(api::not_found)
         .method_not_allowed_fallback(api::method_refused)
         .with_state(Arc::new(console))

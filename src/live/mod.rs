@@ -13,8 +13,10 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard as Borrowed};
 use http::HeaderValue;
 use parking_lot::Mutex;
+use url::Url;
 
 use crate::auth::Authenticator;
+use crate::auth::credentials::Credentials;
 use crate::config::{Admin, AllowedHosts, Config, Listen, Server};
 use crate::connection::{Connection, HeaderCase};
 use crate::metrics::{ConnectionMetrics, Metrics};
@@ -56,6 +58,8 @@ pub struct Live {
     pub authenticator: Authenticator,
     /// What answers; none for `builtin:echo`.
     pub upstream: Option<Arc<Upstream>>,
+    /// Where a person can link it; none if there is nothing to link, or no console.
+    pub link_page: Option<String>,
     /// Its counters.
     pub metrics: ConnectionMetrics,
 }
@@ -71,16 +75,19 @@ pub struct BuildError {
 impl Live {
     fn build(
         connection: &Arc<Connection>,
-        upstreams: &Upstreams,
-        metrics: &Metrics,
+        public_url: Option<&Url>,
+        parts: &Parts,
     ) -> Result<Self, BuildError> {
         let failed = |reason: String| BuildError {
             name: Arc::clone(&connection.name),
             reason,
         };
-        let authenticator = Authenticator::build(&connection.auth)
-            .map_err(|_| failed("a secret in `auth` cannot stand in a field".to_owned()))?;
-        let upstream = upstreams.build(connection).map_err(|error| {
+        let redirect = public_url.map(|url| below(url, "oauth/callback"));
+        let authenticator = parts
+            .credentials
+            .build(connection, redirect.as_ref())
+            .map_err(|error| failed(error.to_string()))?;
+        let upstream = parts.upstreams.build(connection).map_err(|error| {
             failed(format!(
                 "`tls` cannot be used ({error}); check tls.ca_certificate and tls.server_name"
             ))
@@ -88,26 +95,72 @@ impl Live {
         Ok(Self {
             host: connection.base_url.host_field(),
             strip: Strip::new(connection),
+            link_page: public_url
+                .filter(|_| authenticator.credential().is_some_and(|c| c.is_linkable()))
+                .map(|url| below(url, &format!("link/{}", connection.name)).into()),
             authenticator,
             upstream,
-            metrics: metrics.connection(&connection.name),
+            metrics: parts.metrics.connection(&connection.name),
             connection: Arc::clone(connection),
         })
     }
+}
+
+/// A page of the console.
+fn below(public_url: &Url, path: &str) -> Url {
+    let mut url = public_url.clone();
+    url.set_path(&format!(
+        "{}/{path}",
+        public_url.path().trim_end_matches('/')
+    ));
+    url
+}
+
+/// What outlives every configuration, and is reused by the next.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// Pools of connections.
+    pub upstreams: Arc<Upstreams>,
+    /// Credentials with a lifetime.
+    pub credentials: Arc<Credentials>,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 /// Publishes configurations.
 #[derive(Debug)]
 pub struct Publisher {
     current: Arc<ArcSwap<Snapshot>>,
-    upstreams: Arc<Upstreams>,
-    metrics: Metrics,
+    parts: Parts,
     publishing: Mutex<()>,
 }
 
 /// Takes what was published last.
 #[derive(Clone, Debug)]
 pub struct Reader(Arc<ArcSwap<Snapshot>>);
+
+impl Snapshot {
+    /// Begins to fetch credentials that have a lifetime.
+    fn begin(&self) {
+        let credentials = self
+            .lives
+            .values()
+            .map(|live| live.authenticator.credential());
+        credentials
+            .flatten()
+            .for_each(|credential| credential.begin());
+    }
+
+    /// All connections, in no order.
+    pub fn lives(&self) -> impl Iterator<Item = &Arc<Live>> {
+        self.lives.values()
+    }
+
+    /// The connection of a name.
+    pub fn live(&self, name: &str) -> Option<&Arc<Live>> {
+        self.lives.get(name)
+    }
+}
 
 impl Reader {
     /// The snapshot, for as long as nothing is awaited.
@@ -121,18 +174,13 @@ impl Publisher {
     ///
     /// # Errors
     /// A connection cannot be built.
-    pub fn new(
-        config: &Config,
-        upstreams: Arc<Upstreams>,
-        metrics: Metrics,
-    ) -> Result<Self, BuildError> {
-        let first = build(config, None, &upstreams, &metrics)?;
-        metrics.loaded(Some(first.generation));
+    pub fn new(config: &Config, parts: Parts) -> Result<Self, BuildError> {
+        let first = build(config, None, &parts)?;
+        parts.metrics.loaded(Some(first.generation));
         let current = Arc::new(ArcSwap::from_pointee(first));
         Ok(Self {
             current,
-            upstreams,
-            metrics,
+            parts,
             publishing: Mutex::new(()),
         })
     }
@@ -144,19 +192,33 @@ impl Publisher {
     pub fn publish(&self, config: &Config) -> Result<u64, BuildError> {
         let _one_at_a_time = self.publishing.lock();
         let before = self.current.load_full();
-        let next = Arc::new(build(
-            config,
-            Some(&before),
-            &self.upstreams,
-            &self.metrics,
-        )?);
+        let next = Arc::new(build(config, Some(&before), &self.parts)?);
         self.current.store(Arc::clone(&next));
+        next.begin();
         for (name, live) in &before.lives {
             if !next.lives.contains_key(name) {
                 live.metrics.forget();
             }
+            let Some(credential) = live.authenticator.credential() else {
+                continue;
+            };
+            let other = next
+                .lives
+                .get(name)
+                .and_then(|live| live.authenticator.credential());
+            if other.is_none() {
+                credential.forget_metrics();
+            }
+            if !other.is_some_and(|other| Arc::ptr_eq(other, credential)) {
+                credential.value.retire();
+            }
         }
         Ok(next.generation)
+    }
+
+    /// Begins to fetch the first configuration's credentials: once it is sure that it is used.
+    pub fn begin(&self) {
+        self.current.load().begin();
     }
 
     /// A reader of what is published.
@@ -168,15 +230,22 @@ impl Publisher {
 fn build(
     config: &Config,
     before: Option<&Snapshot>,
-    upstreams: &Upstreams,
-    metrics: &Metrics,
+    parts: &Parts,
 ) -> Result<Snapshot, BuildError> {
+    let public_url = |admin: &Option<Admin>| admin.as_ref().map(|admin| admin.public_url.clone());
+    let ours = public_url(&config.admin);
+    // Only what is renewed knows the console's address.
+    let moved = before.is_some_and(|before| public_url(&before.admin) != ours);
     let mut routes = Routes::default();
     let mut lives = HashMap::with_capacity(config.connections.len());
     for connection in &config.connections {
         let live = match before.and_then(|before| before.lives.get(&connection.name)) {
-            Some(live) if live.connection == *connection => Arc::clone(live),
-            _ => Arc::new(Live::build(connection, upstreams, metrics)?),
+            Some(live)
+                if live.connection == *connection && !(moved && connection.auth.is_renewed()) =>
+            {
+                Arc::clone(live)
+            }
+            _ => Arc::new(Live::build(connection, ours.as_ref(), parts)?),
         };
         routes.insert_prefix(&connection.prefix, Arc::clone(&live));
         for host in &connection.hosts {

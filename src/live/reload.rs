@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 use super::{BuildError, Publisher};
 use crate::config::diagnostic::{Diagnostic, Diagnostics};
 use crate::config::source::{Location, Outside, Sources};
-use crate::config::{self, Config, Listen, LogFormat};
+use crate::config::{self, Config, Listen, LogFormat, Store};
 use crate::metrics::Metrics;
 
 /// How long files must be quiet before they are read: an editor's burst is one reload.
@@ -53,6 +53,7 @@ struct Fixed {
     listen: Vec<Listen>,
     threads: usize,
     admin: Option<Listen>,
+    store: Store,
     log_format: LogFormat,
 }
 
@@ -62,6 +63,7 @@ impl Fixed {
             listen: config.server.listen.clone(),
             threads: config.server.threads,
             admin: config.admin.as_ref().map(|admin| admin.listen.clone()),
+            store: config.store.clone(),
             log_format: config.log.format,
         }
     }
@@ -72,6 +74,7 @@ impl Fixed {
             ("server.listen", self.listen != other.listen),
             ("server.threads", self.threads != other.threads),
             ("admin.listen", self.admin != other.admin),
+            ("store", self.store != other.store),
             ("log.format", self.log_format != other.log_format),
         ];
         keys.into_iter()
@@ -402,5 +405,14 @@ mod tests {
         symlink("b", folder.path().join("a")).unwrap();
         symlink("a", folder.path().join("b")).unwrap();
         assert!(trail(&folder.path().join("a")).len() < 50);
+    }
+
+    #[test]
+    fn another_store_is_told_to_need_a_restart() {
+        let loaded = config::load(&Location::Embedded, &config::source::Process);
+        let mut config = loaded.result.unwrap();
+        let before = Fixed::of(&config);
+        config.store = Store::Memory;
+        assert_eq!(before.changed_keys(&Fixed::of(&config)), ["store"]);
     }
 }

@@ -1,14 +1,13 @@
 //! An attempt: apply the credential, send, and again where the interface's `retries` allows.
 
 use http::header::TRANSFER_ENCODING;
-use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::Request;
 use tokio::time::Instant;
 
 use super::body::Answer;
-use super::spare::Spare;
+use super::spare::{Spare, is_idempotent};
 use crate::auth::Prepared;
 use crate::connection::Connection;
 use crate::live::Live;
@@ -23,21 +22,22 @@ use crate::upstream::fault::Retry;
 /// broke or was too slow and the content can be sent a second time.
 pub(super) async fn send(
     live: &Live,
-    prepared: Prepared<'_>,
-    mut head: Parts,
-    mut content: Content,
+    prepared: &Prepared<'_>,
+    slot: &mut Option<Request<Content>>,
     now: Instant,
 ) -> Result<Response<Answer>, Problem> {
+    if let Some(request) = slot {
+        apply(request, prepared);
+    }
+    let Connection {
+        limits, timeouts, ..
+    } = &*live.connection;
     let Some(upstream) = &live.upstream else {
-        let request = applied(head, prepared, content);
-        let Connection {
-            limits, timeouts, ..
-        } = &*live.connection;
+        let request = slot.take().unwrap_or_default();
         return Ok(Box::pin(echo::answer(request, limits, timeouts))
             .await?
             .map(Answer::own));
     };
-    let timeouts = &live.connection.timeouts;
     let mut left = live.connection.retries;
     let mut attempt = Attempt {
         now,
@@ -45,43 +45,41 @@ pub(super) async fn send(
         repeatable: false,
     };
     loop {
-        let spare = if left > 0 {
-            Spare::of(&head, &content)
-        } else {
-            None
+        let spare = match slot {
+            Some(request) if left > 0 && is_idempotent(request.method()) => Spare::of(request),
+            _ => None,
         };
         attempt.repeatable = spare.is_some();
-        let request = applied(head, prepared, content);
-        let failure = match upstream.send(request, timeouts, attempt).await {
+        let failure = match upstream.send(slot, timeouts, attempt).await {
             Ok(response) => return expected(response.map(Answer::Upstream)),
             Err(failure) => failure,
         };
-        let again = match (failure.retry, failure.unsent) {
-            (Retry::Always, Some(request)) => Some(request.into_parts()),
-            (Retry::Always | Retry::Idempotent, None) => spare.map(Spare::restore),
-            _ => None,
-        };
-        let Some(again) = again.filter(|_| left > 0) else {
+        if left == 0 || failure.retry == Retry::Never {
             return Err(failure.problem);
-        };
+        }
+        if slot.is_none() {
+            let Some(again) = spare.and_then(Spare::restore) else {
+                return Err(failure.problem);
+            };
+            apply(slot.insert(again), prepared);
+        }
         tracing::debug!(connection = %live.connection.name, problem = %failure.problem, "Trying again");
-        (head, content) = again;
         left -= 1;
         attempt.fresh = true;
         attempt.now = Instant::now();
     }
 }
 
-/// The request as it is sent: the credential last of all.
-fn applied(mut head: Parts, prepared: Prepared<'_>, content: Content) -> Request<Content> {
-    prepared.apply(&mut head.headers);
-    head.version = Version::HTTP_11;
+/// Makes of a request what is sent: the credential goes in last of all.
+fn apply(request: &mut Request<Content>, prepared: &Prepared<'_>) {
+    prepared.apply(request.headers_mut());
+    *request.version_mut() = Version::HTTP_11;
     // hyper takes content of unknown length for none where the method is one that seldom has any.
-    if content.size_hint().exact().is_none() {
-        head.headers
+    if request.body().size_hint().exact().is_none() {
+        request
+            .headers_mut()
             .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    Request::from_parts(head, content)
 }
 
 /// Refuses a switch of protocols that nobody asked for.

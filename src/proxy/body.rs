@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use super::expiry::Peeked;
 use super::record::Record;
 use crate::upstream::body::{AnswerFault, UpstreamBody};
 
@@ -16,6 +17,8 @@ pub(super) enum Answer {
     Nothing,
     /// Our own; none once it was handed out.
     Own(Option<Bytes>),
+    /// The upstream's, of which something was read already.
+    Peeked(Box<Peeked>),
     /// The upstream's.
     Upstream(UpstreamBody),
 }
@@ -25,23 +28,27 @@ impl Answer {
     pub(super) fn own(bytes: Bytes) -> Self {
         Self::Own((!bytes.is_empty()).then_some(bytes))
     }
+
+    fn is_end(&self) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Own(bytes) => bytes.is_none(),
+            Self::Peeked(peeked) => peeked.is_end(),
+            Self::Upstream(body) => body.is_end_stream(),
+        }
+    }
 }
 
 /// An answer's content on its way to the caller; its request is over when it is dropped.
 #[derive(Debug)]
 pub(super) struct AnswerBody {
     content: Answer,
-    record: Record,
+    record: Box<Record>,
 }
 
 impl AnswerBody {
-    pub(super) fn new(content: Answer, mut record: Record) -> Self {
-        let whole = match &content {
-            Answer::Nothing => true,
-            Answer::Own(bytes) => bytes.is_none(),
-            Answer::Upstream(body) => body.is_end_stream(),
-        };
-        if whole {
+    pub(super) fn new(content: Answer, mut record: Box<Record>) -> Self {
+        if content.is_end() {
             record.whole();
         }
         Self { content, record }
@@ -60,6 +67,7 @@ impl Body for AnswerBody {
         let polled = match &mut this.content {
             Answer::Nothing => Poll::Ready(None),
             Answer::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Answer::Peeked(peeked) => peeked.poll_frame(cx),
             Answer::Upstream(body) => Pin::new(body).poll_frame(cx),
         };
         match &polled {
@@ -77,17 +85,14 @@ impl Body for AnswerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
-            Answer::Nothing => true,
-            Answer::Own(bytes) => bytes.is_none(),
-            Answer::Upstream(body) => body.is_end_stream(),
-        }
+        self.content.is_end()
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
             Answer::Nothing => SizeHint::with_exact(0),
             Answer::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Answer::Peeked(peeked) => peeked.size_hint(),
             Answer::Upstream(body) => body.size_hint(),
         }
     }

@@ -34,9 +34,10 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn begin<B>(caller: Arc<Caller>, request: &Request<B>) -> Self {
+    /// Begins one; on the heap, as it goes from hand to hand.
+    pub(super) fn begin<B>(caller: Arc<Caller>, request: &Request<B>) -> Box<Self> {
         let begun = Instant::now();
-        Self {
+        Box::new(Self {
             caller,
             live: None,
             method: request.method().clone(),
@@ -48,7 +49,7 @@ impl Record {
             status: None,
             bytes: 0,
             whole: false,
-        }
+        })
     }
 
     /// Remembers the target if a line is wanted.

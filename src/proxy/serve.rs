@@ -5,7 +5,6 @@
 //! descriptors, so that an address that cannot be bound is an error and not a panic, and port 0
 //! can be asked for.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -193,10 +192,7 @@ async fn speak(
     let io = CallerStream::new(stream, Arc::clone(&caller));
     let service = {
         let caller = Arc::clone(&caller);
-        service_fn(move |request| {
-            let answer = handle(Arc::clone(&caller), request);
-            async { Ok::<_, Infallible>(answer.await) }
-        })
+        service_fn(move |request| handle(Arc::clone(&caller), request))
     };
     let mut connection = pin!(
         http1::Builder::new()

@@ -1,9 +1,16 @@
 //! A second copy of a request that may be repeated: [`Spare`].
 
-use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 
-use crate::upstream::content::Content;
+use crate::upstream::content::{Content, SpareContent};
+
+/// Whether doing it twice is doing it once (RFC 9110 section 9.2.2).
+pub(super) fn is_idempotent(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
+    )
+}
 
 /// A request without its credential, put away in case that it has to be sent again.
 ///
@@ -16,25 +23,22 @@ pub(super) struct Spare {
     /// For each field: length of name and value, four bytes each, then both.
     fields: Vec<u8>,
     extensions: Extensions,
-    content: Content,
+    content: SpareContent,
 }
 
 /// Enough for the fields of nearly every request, so that the memory is taken once.
 const USUAL: usize = 1024;
 
 impl Spare {
-    /// Copies a request whose method is idempotent (RFC 9110 section 9.2.2) and whose content can
-    /// be sent a second time.
-    pub(super) fn of(head: &Parts, content: &Content) -> Option<Self> {
-        if !matches!(
-            head.method,
-            Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
-        ) {
-            return None;
-        }
-        let content = content.again()?;
+    /// Copies a request whose content can perhaps be sent a second time.
+    pub(super) fn of(request: &Request<Content>) -> Option<Self> {
+        let content = request.body().spare()?;
         let mut fields = Vec::with_capacity(USUAL);
-        for (name, value) in &head.headers {
+        for (name, value) in request.headers() {
+            // The credential is written anew, and is nowhere but where it has to be.
+            if value.is_sensitive() {
+                continue;
+            }
             let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
             // hyper's limits on a head are far below 4 GiB.
             fields.extend_from_slice(&(name.len() as u32).to_ne_bytes());
@@ -43,22 +47,22 @@ impl Spare {
             fields.extend_from_slice(value);
         }
         Some(Self {
-            method: head.method.clone(),
-            uri: head.uri.clone(),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
             fields,
-            extensions: head.extensions.clone(),
+            extensions: request.extensions().clone(),
             content,
         })
     }
 
-    /// The request as it was.
-    pub(super) fn restore(self) -> (Parts, Content) {
-        let (mut head, ()) = Request::new(()).into_parts();
-        head.method = self.method;
-        head.uri = self.uri;
-        head.headers = restore(&self.fields);
-        head.extensions = self.extensions;
-        (head, self.content)
+    /// The request as it was; none if its content turned out to be too long to be kept.
+    pub(super) fn restore(self) -> Option<Request<Content>> {
+        let mut request = Request::new(self.content.restore()?);
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        *request.headers_mut() = restore(&self.fields);
+        *request.extensions_mut() = self.extensions;
+        Some(request)
     }
 }
 
@@ -101,15 +105,18 @@ mod tests {
             .header("x-a", "2")
             .header("accept", "\u{e4}")
             .header("x-empty", "");
-        let (head, ()) = request.body(()).unwrap().into_parts();
-        let (restored, _) = Spare::of(&head, &Content::Empty).unwrap().restore();
-        assert_eq!((restored.method, restored.uri), (head.method, head.uri));
-        assert_eq!(restored.headers, head.headers);
+        let request = request.body(Content::Empty).unwrap();
+        let restored = Spare::of(&request).unwrap().restore().unwrap();
+        assert_eq!(
+            (restored.method(), restored.uri()),
+            (request.method(), request.uri())
+        );
+        assert_eq!(restored.headers(), request.headers());
     }
 
     #[test]
-    fn what_may_not_be_repeated_has_no_spare() {
-        let (head, ()) = Request::post("/").body(()).unwrap().into_parts();
-        assert!(Spare::of(&head, &Content::Empty).is_none());
+    fn posting_twice_is_not_posting_once() {
+        assert!(is_idempotent(&Method::PUT));
+        assert!(!is_idempotent(&Method::POST) && !is_idempotent(&Method::PATCH));
     }
 }

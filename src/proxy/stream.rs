@@ -17,6 +17,7 @@ use tracing::info;
 
 use super::caller::Caller;
 use crate::problem::{Kind, Problem};
+use crate::upstream::stream::{SMALL, joined};
 
 /// A caller's stream, under hyper.
 ///
@@ -138,7 +139,14 @@ impl Write for CallerStream {
             return Poll::Ready(Ok(only.len()));
         }
         self.flushed = false;
-        let written = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        let inner = Pin::new(&mut self.inner);
+        let written = match bufs {
+            [only] => inner.poll_write(cx, only),
+            several => match joined(several, &mut [0; SMALL]) {
+                Some(buf) => inner.poll_write(cx, buf),
+                None => inner.poll_write_vectored(cx, several),
+            },
+        };
         self.noted(written, || {
             let first = bufs.iter().find(|buf| !buf.is_empty());
             first.map_or(&[], |buf| buf)

@@ -70,7 +70,7 @@ pub(super) fn mark(headers: &mut HeaderMap) {
 pub(super) async fn send(
     proxy: &Arc<Proxy>,
     live: &Arc<Live>,
-    prepared: Prepared<'_>,
+    prepared: &Prepared<'_>,
     mut head: Parts,
     caller: OnUpgrade,
 ) -> Result<Response<Answer>, Problem> {
@@ -89,16 +89,15 @@ pub(super) async fn send(
     head.headers.remove(CONTENT_LENGTH);
     mark(&mut head.headers);
     let timeouts = &live.connection.timeouts;
-    let mut request = Request::from_parts(head, Content::Empty);
+    let mut request = Some(Request::from_parts(head, Content::Empty));
     let mut left = live.connection.retries;
     let response = loop {
-        let failure = match upstream.send_upgrade(request, timeouts).await {
+        let failure = match upstream.send_upgrade(&mut request, timeouts).await {
             Ok(response) => break response,
             Err(failure) => failure,
         };
-        match failure.unsent {
-            Some(unsent) if left > 0 => request = *unsent,
-            _ => return Err(failure.problem),
+        if request.is_none() || left == 0 {
+            return Err(failure.problem);
         }
         left -= 1;
     };

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_LOCATION, Entry, HOST, LINK, LOCATION, REFRESH,
-    TRANSFER_ENCODING, UPGRADE,
+    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_LOCATION, Entry, HOST, LINK, LOCATION,
+    REFRESH, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -97,6 +97,9 @@ impl Strip {
         };
         let placement = connection.auth.placement();
         let own_fields = connection.strip.headers.iter().chain(&placement.headers);
+        // Content that is looked into must not come compressed.
+        let plain = looks_into_content(connection).then_some(&ACCEPT_ENCODING);
+        let own_fields = own_fields.chain(plain);
         let own_parameters = connection.strip.query.iter().chain(&placement.params);
         Self {
             fields,
@@ -172,6 +175,14 @@ fn without_parameters(text: &str, names: &NameSet) -> String {
     }
     clean.push_str(rest);
     clean
+}
+
+/// Whether answers are read for signs that the credential has expired.
+fn looks_into_content(connection: &Connection) -> bool {
+    let signals = connection.refresh_on.iter().flatten();
+    signals
+        .into_iter()
+        .any(|signal| signal.body.is_some() || signal.json.is_some())
 }
 
 /// The names that `fixed` has not.

@@ -1,5 +1,6 @@
 //! What is sent upstream as a request's content: [`Content`].
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -12,18 +13,23 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
+use super::replay::{ReplayContent, ReplayFault, Spare};
+
 /// Held content is handed out in pieces of this many bytes, so that it shows how far it was taken.
 const PIECE: usize = 64 << 10;
 
 /// A request's content on its way upstream.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub enum Content {
     /// The caller's, as it arrives.
     Caller(CallerContent),
     /// None.
+    #[default]
     Empty,
     /// Held in memory.
     Held(HeldContent),
+    /// The caller's, kept as it arrives.
+    Kept(KeptContent),
 }
 
 impl Content {
@@ -50,12 +56,25 @@ impl Content {
         })
     }
 
-    /// A second one like it, where nothing has to be read from the caller again.
-    pub fn again(&self) -> Option<Self> {
+    /// The caller's content, streamed, and kept up to `most` bytes to be sent again.
+    pub fn kept(incoming: Incoming, limit: u64, most: u64) -> Self {
+        if incoming.is_end_stream() {
+            return Self::Empty;
+        }
+        Self::Kept(KeptContent {
+            replay: ReplayContent::new(incoming, most),
+            limit,
+            flow: Flow::begun(),
+        })
+    }
+
+    /// What a second one like it can be made of; none if it would have to be read again.
+    pub fn spare(&self) -> Option<SpareContent> {
         match self {
             Self::Caller(_) => None,
-            Self::Empty => Some(Self::Empty),
-            Self::Held(content) => Some(Self::held(content.left.clone())),
+            Self::Empty => Some(SpareContent::Empty),
+            Self::Held(content) => Some(SpareContent::Held(content.left.clone())),
+            Self::Kept(content) => Some(SpareContent::Kept(content.replay.spare()?, content.limit)),
         }
     }
 
@@ -65,6 +84,7 @@ impl Content {
             Self::Caller(content) => Some(Arc::clone(&content.flow)),
             Self::Empty => None,
             Self::Held(content) => Some(Arc::clone(&content.flow)),
+            Self::Kept(content) => Some(Arc::clone(&content.flow)),
         }
     }
 }
@@ -81,6 +101,7 @@ impl Body for Content {
             Self::Caller(content) => content.poll_frame(cx),
             Self::Empty => Poll::Ready(None),
             Self::Held(content) => Poll::Ready(content.next().map(|data| Ok(Frame::data(data)))),
+            Self::Kept(content) => content.poll_frame(cx),
         }
     }
 
@@ -89,6 +110,7 @@ impl Body for Content {
             Self::Caller(content) => content.incoming.is_end_stream(),
             Self::Empty => true,
             Self::Held(content) => content.left.is_empty(),
+            Self::Kept(content) => content.replay.is_end(),
         }
     }
 
@@ -97,6 +119,10 @@ impl Body for Content {
             Self::Caller(content) => content.incoming.size_hint(),
             Self::Empty => SizeHint::with_exact(0),
             Self::Held(content) => SizeHint::with_exact(content.left.len() as u64),
+            Self::Kept(content) => content
+                .replay
+                .left()
+                .map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }
 }
@@ -158,11 +184,78 @@ impl CallerContent {
     }
 }
 
-/// Content held in memory, counted.
+/// The caller's content, counted, limited, and kept to be sent again.
 #[derive(Debug)]
+pub struct KeptContent {
+    replay: ReplayContent,
+    limit: u64,
+    flow: Arc<Flow>,
+}
+
+impl KeptContent {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ContentFault>>> {
+        let polled = self.replay.poll_data(cx);
+        self.flow.note(match &polled {
+            Poll::Pending => Stage::Waiting,
+            Poll::Ready(Some(_)) if !self.replay.is_end() => Stage::Sending,
+            Poll::Ready(_) => Stage::Ended,
+        });
+        let Some(data) = ready!(polled) else {
+            return Poll::Ready(None);
+        };
+        let data = data.map_err(|fault| match fault {
+            ReplayFault::Caller(error) => ContentFault::Caller(error),
+            ReplayFault::Superseded => ContentFault::Superseded,
+        })?;
+        if self.flow.hand_on(&data) > self.limit {
+            return Poll::Ready(Some(Err(ContentFault::TooLarge(self.limit))));
+        }
+        Poll::Ready(Some(Ok(Frame::data(data))))
+    }
+}
+
+/// What a second content can be made of.
+pub enum SpareContent {
+    /// Nothing.
+    Empty,
+    /// What is held in memory.
+    Held(Bytes),
+    /// What was kept, and the rest of it; and its limit.
+    Kept(Spare, u64),
+}
+
+impl SpareContent {
+    /// The content from its start; none if it turned out to be too long to be kept. Whoever sends
+    /// it for the first time sends no more of it.
+    pub fn restore(&self) -> Option<Content> {
+        match self {
+            Self::Empty => Some(Content::Empty),
+            Self::Held(bytes) => Some(Content::held(bytes.clone())),
+            Self::Kept(spare, limit) => Some(Content::Kept(KeptContent {
+                replay: spare.restore()?,
+                limit: *limit,
+                flow: Flow::begun(),
+            })),
+        }
+    }
+}
+
+/// Content held in memory, counted.
 pub struct HeldContent {
     left: Bytes,
     flow: Arc<Flow>,
+}
+
+impl fmt::Debug for HeldContent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A credential may have been merged into it.
+        f.debug_struct("HeldContent")
+            .field("left", &self.left.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl HeldContent {
@@ -242,6 +335,9 @@ pub enum ContentFault {
     /// The caller went away, or broke its framing.
     #[error("the caller's content broke off")]
     Caller(#[source] hyper::Error),
+    /// Another attempt sends it now.
+    #[error("the content is sent by another attempt")]
+    Superseded,
     /// The caller sent nothing for this long.
     #[error("the caller's content stopped for {0:?}")]
     Stalled(Duration),
@@ -262,7 +358,7 @@ mod tests {
         let whole: Bytes = (0..=250).cycle().take(2 * PIECE + 1).collect();
         let mut content = Content::held(whole.clone());
         let flow = content.flow().unwrap();
-        let second = content.again().unwrap();
+        let second = content.spare().unwrap().restore().unwrap();
         assert_eq!(flow.observe(), (Stage::Sending, 0));
         let mut sent = 0;
         for (length, stage) in [

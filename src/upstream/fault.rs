@@ -3,9 +3,7 @@
 use std::error::Error;
 use std::io;
 
-use hyper::Request;
-
-use super::content::{Content, ContentFault};
+use super::content::ContentFault;
 use crate::problem::{Kind, Problem};
 
 /// An attempt that brought no answer.
@@ -15,8 +13,6 @@ pub struct Failure {
     pub problem: Problem,
     /// Whether there may be one.
     pub retry: Retry,
-    /// The request itself, where nothing of it was sent.
-    pub unsent: Option<Box<Request<Content>>>,
 }
 
 /// Whether a failed attempt may be made again.
@@ -34,21 +30,7 @@ impl Failure {
     /// An attempt that failed in the way that `retry` says.
     #[cold]
     pub fn new(problem: Problem, retry: Retry) -> Self {
-        Self {
-            problem,
-            retry,
-            unsent: None,
-        }
-    }
-
-    /// Nothing reached the upstream: `request` can be sent again.
-    #[cold]
-    pub fn unsent(problem: Problem, request: Request<Content>) -> Self {
-        Self {
-            problem,
-            retry: Retry::Always,
-            unsent: Some(Box::new(request)),
-        }
+        Self { problem, retry }
     }
 
     /// Tells hyper's errors apart.
@@ -89,7 +71,7 @@ pub fn content_problem(fault: &ContentFault) -> Problem {
         Problem::new(Kind::ContentTooLarge, text)
     };
     let problem = match fault {
-        ContentFault::Caller(_) => {
+        ContentFault::Caller(_) | ContentFault::Superseded => {
             let text = "the request's content broke off or is not framed as HTTP asks";
             Problem::new(Kind::MalformedRequest, text)
         }

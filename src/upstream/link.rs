@@ -81,27 +81,31 @@ impl Link {
         })
     }
 
-    /// Sends a request at `now` and waits for the head of its answer.
+    /// Sends the request in `slot` at `now` and waits for the head of its answer.
     ///
     /// # Errors
-    /// Why there is no answer; the request itself where nothing of it was sent.
+    /// Why there is no answer; the request is in its slot again where nothing of it was sent.
     pub(super) async fn send(
         &mut self,
-        request: Request<Content>,
+        slot: &mut Option<Request<Content>>,
         timeouts: &Timeouts,
         now: Instant,
     ) -> Result<Response<Incoming>, Failure> {
         if let Some(expected) = &self.signals.head_expected {
             expected.store(true, Ordering::Relaxed);
         }
-        self.flow = request.body().flow();
+        self.flow = slot.as_ref().and_then(|request| request.body().flow());
         let flow = self.flow.as_deref();
         let observe = || flow.map_or((Stage::Ended, 0), Flow::observe);
         self.observed = observe();
         let observed = &mut self.observed;
         self.progress = now;
         self.deadline.set(now + allowance(observed.0, timeouts));
-        let mut answer = pin!(self.sender.try_send_request(request));
+        // Every caller has filled the slot.
+        let mut answer = pin!(
+            self.sender
+                .try_send_request(slot.take().unwrap_or_default())
+        );
         // Only driving makes the answer ready, so there is nothing to be woken for: hyper would wake
         // this very task, which would then be polled once more for nothing.
         let mut answered = |driver: &mut Option<Driver>, cx: &mut Context<'_>| {
@@ -119,10 +123,10 @@ impl Link {
                 && let Poll::Ready(told) =
                     answered(&mut self.driver, &mut Context::from_waker(Waker::noop()))
             {
-                return Poll::Ready(told.map_err(failed));
+                return Poll::Ready(told.map_err(|error| failed(error, slot)));
             }
             if let Poll::Ready(told) = answered(&mut self.driver, cx) {
-                return Poll::Ready(told.map_err(failed));
+                return Poll::Ready(told.map_err(|error| failed(error, slot)));
             }
             let seen = observe();
             if seen != *observed {
@@ -222,14 +226,18 @@ fn drive(driver: &mut Option<Driver>, cx: &mut Context<'_>) {
     }
 }
 
-/// Tells a request that hyper gives back unsent from one that failed on its way.
-fn failed(mut error: TrySendError<Request<Content>>) -> Failure {
-    let unsent = error.take_message();
+/// Tells a request that hyper gives back unsent, into its slot, from one that failed on its way.
+#[cold]
+fn failed(
+    mut error: TrySendError<Request<Content>>,
+    slot: &mut Option<Request<Content>>,
+) -> Failure {
+    *slot = error.take_message();
     let failure = Failure::from_hyper(error.error());
-    match unsent {
-        Some(request) => Failure::unsent(failure.problem, request),
-        None => failure,
+    if slot.is_some() {
+        return Failure::new(failure.problem, Retry::Always);
     }
+    failure
 }
 
 /// How long the side whose turn it is may take.

@@ -8,6 +8,7 @@ pub mod echo;
 pub mod fault;
 mod link;
 mod pool;
+pub mod replay;
 pub mod stream;
 pub mod tls;
 mod upload;
@@ -32,7 +33,7 @@ use self::link::{Link, Signals};
 use self::pool::Pool;
 use self::stream::{Recase, UpstreamStream};
 use crate::connection::auth::{Auth, Field};
-use crate::connection::url::{Destination, Scheme};
+use crate::connection::url::{BaseUrl, Destination, Scheme};
 use crate::connection::{Connection, HeaderCase, Timeouts};
 use crate::problem::{Kind, Problem};
 
@@ -88,16 +89,16 @@ impl Upstream {
         Ok((stream, signals))
     }
 
-    /// Makes one attempt: sends a request, waits for the head of its answer.
+    /// Makes one attempt: sends the request in `slot`, waits for the head of its answer.
     ///
     /// An idle connection is used if there is one; that some were closed by the upstream meanwhile
     /// is no failed attempt.
     ///
     /// # Errors
-    /// Why there is no answer; the request itself where nothing of it was sent.
+    /// Why there is no answer; the request is in its slot again where nothing of it was sent.
     pub async fn send(
         self: &Arc<Self>,
-        mut request: Request<Content>,
+        slot: &mut Option<Request<Content>>,
         timeouts: &Timeouts,
         attempt: Attempt,
     ) -> Result<Response<UpstreamBody>, Failure> {
@@ -107,13 +108,10 @@ impl Upstream {
             if !attempt.repeatable && !link.is_surely_open() {
                 continue;
             }
-            match link.send(request, timeouts, attempt.now).await {
+            match link.send(slot, timeouts, attempt.now).await {
                 Ok(response) => return Ok(self.answer(response, link, timeouts)),
-                Err(Failure {
-                    unsent: Some(unsent),
-                    ..
-                }) => request = *unsent,
-                Err(failure) => return Err(failure),
+                Err(failure) if slot.is_none() => return Err(failure),
+                Err(_) => {}
             }
         }
         // On the heap, as it is seldom needed and would be the largest part of each request's state.
@@ -122,9 +120,9 @@ impl Upstream {
             Err(problem) if is_settled(problem.kind()) => {
                 return Err(Failure::new(problem, Retry::Never));
             }
-            Err(problem) => return Err(Failure::unsent(problem, request)),
+            Err(problem) => return Err(Failure::new(problem, Retry::Always)),
         };
-        let response = link.send(request, timeouts, Instant::now()).await?;
+        let response = link.send(slot, timeouts, Instant::now()).await?;
         Ok(self.answer(response, link, timeouts))
     }
 
@@ -148,18 +146,18 @@ impl Upstream {
         })
     }
 
-    /// Sends a request that asks for an upgrade, on a connection of its own.
+    /// Sends the request in `slot`, which asks for an upgrade, on a connection of its own.
     ///
     /// # Errors
-    /// Why there is no answer; the request itself where nothing of it was sent.
+    /// Why there is no answer; the request is in its slot still where nothing of it was sent.
     pub async fn send_upgrade(
         &self,
-        request: Request<Content>,
+        slot: &mut Option<Request<Content>>,
         timeouts: &Timeouts,
     ) -> Result<Response<Incoming>, Failure> {
         let (stream, signals) = match self.connect(timeouts).await {
             Ok(connected) => connected,
-            Err(problem) => return Err(Failure::unsent(problem, request)),
+            Err(problem) => return Err(Failure::new(problem, Retry::Always)),
         };
         let handshake = link::builder(signals.head_expected.is_some())
             .handshake(TokioIo::new(stream))
@@ -171,6 +169,8 @@ impl Upstream {
         }
         // It ends with the upgraded stream, or with the answer that refuses the upgrade.
         tokio::spawn(driver.with_upgrades());
+        // Every caller has filled the slot.
+        let request = slot.take().unwrap_or_default();
         match timeout(timeouts.read, sender.send_request(request)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(Failure::from_hyper(&error)),
@@ -217,7 +217,32 @@ impl Upstreams {
     /// # Errors
     /// The connection's certificates cannot be trusted as roots.
     pub fn build(&self, connection: &Connection) -> Result<Option<Arc<Upstream>>, rustls::Error> {
-        let Destination::Server { scheme, host, port } = connection.base_url.destination() else {
+        let destination = connection.base_url.destination();
+        let server_name = connection.tls.server_name.clone();
+        self.one_for(destination, connection, server_name, spellings(connection))
+    }
+
+    /// The upstream behind another URL that a connection needs, such as its token endpoint: reached
+    /// and trusted as the connection is. Its `tls.server_name` is for the base URL's host alone.
+    ///
+    /// # Errors
+    /// The connection's certificates cannot be trusted as roots.
+    pub fn endpoint(
+        &self,
+        connection: &Connection,
+        url: &BaseUrl,
+    ) -> Result<Option<Arc<Upstream>>, rustls::Error> {
+        self.one_for(url.destination(), connection, None, None)
+    }
+
+    fn one_for(
+        &self,
+        destination: &Destination,
+        connection: &Connection,
+        own_name: Option<ServerName<'static>>,
+        spellings: Option<Arc<[Box<str>]>>,
+    ) -> Result<Option<Arc<Upstream>>, rustls::Error> {
+        let Destination::Server { scheme, host, port } = destination else {
             return Ok(None);
         };
         let identity = Identity {
@@ -225,8 +250,8 @@ impl Upstreams {
             host: host.clone(),
             port: *port,
             roots: connection.tls.ca_certificate.clone(),
-            server_name: connection.tls.server_name.clone(),
-            spellings: spellings(connection),
+            server_name: own_name,
+            spellings,
         };
         let mut known = self.known.lock();
         if let Some(upstream) = known.get(&identity).and_then(Weak::upgrade) {
@@ -301,7 +326,7 @@ fn spellings(connection: &Connection) -> Option<Arc<[Box<str>]>> {
     let fields: &[Field] = match &connection.auth {
         Auth::Custom(custom) => &custom.headers,
         Auth::Header(fields) => fields,
-        Auth::Basic(_) | Auth::Bearer(_) | Auth::None | Auth::Query(_) => &[],
+        Auth::Basic(_) | Auth::Bearer(_) | Auth::None | Auth::OAuth2(_) | Auth::Query(_) => &[],
     };
     let written = fields.iter().map(|field| field.written.clone());
     // The configuration's spelling comes first, and so is the one that is found.

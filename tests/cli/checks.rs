@@ -121,3 +121,33 @@ async fn check_reports_every_error_with_its_place() {
     let exit = setup.run(&["check", "--json"]).await;
     assert_eq!(exit.code, Some(2), "{}", exit.stderr);
 }
+
+#[tokio::test]
+async fn check_tells_where_renewed_secrets_come_from_and_runs_nothing() {
+    let tables = [
+        (
+            "crm",
+            "auth = { type = \"oauth2_client_credentials\", token_url = \"https://login.example\", \
+             client_id = \"me\", client_secret = { env = \"CRM\" }, params = { key = \"literal-secret\" } }",
+        ),
+        (
+            "wiki",
+            "auth = { type = \"bearer\", token = { command = [\"./absent\", \"literal-secret\"] } }",
+        ),
+    ];
+    let tables = tables.map(|(name, auth)| connection(name, "http://a.example", auth));
+    let setup = Setup::new()
+        .env("CRM", "env-secret")
+        .tables(&tables.concat());
+    let exit = setup.run(&["check"]).await;
+    assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+    for line in [
+        "oauth2_client_credentials (client_secret from env CRM, params.key from the configuration)\n",
+        "bearer (token from command ./absent)\n",
+    ] {
+        assert!(exit.stdout.contains(line), "no {line} in {}", exit.stdout);
+    }
+    let json = setup.run(&["check", "--json"]).await;
+    let all = [exit.stdout, exit.stderr, json.stdout, json.stderr].concat();
+    assert!(SECRETS.iter().all(|secret| !all.contains(secret)), "{all}");
+}

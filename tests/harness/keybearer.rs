@@ -76,9 +76,12 @@ impl Setup {
         self
     }
 
-    /// Adds a line to `[admin]`.
+    /// Adds a line to `[admin]`; one that sets `listen` replaces the harness' own.
     #[must_use]
     pub fn admin(mut self, line: &str) -> Self {
+        if line.starts_with("listen ") {
+            self.admin.clear();
+        }
         self.admin = self.admin + line + "\n";
         self
     }
@@ -285,6 +288,30 @@ impl Keybearer {
         eventually(&format!("/readyz to say {status}"), as_wanted).await;
     }
 
+    /// Starts another command on its configuration, such as `link`, while it runs.
+    pub fn spawn(&self, args: &[&str]) -> Process {
+        let mut command = self.setup.command(args);
+        command.arg("--config").arg(self.setup.config_path());
+        Process::spawn(&mut command)
+    }
+
+    /// Ends it with `kill -9` if it has not ended by itself, and gives its folder for another start,
+    /// with all that it logged.
+    pub async fn kill(mut self) -> (Setup, String) {
+        if self.running() {
+            self.signal(Signal::KILL);
+        }
+        let exit = self.exit().await;
+        (self.setup, exit.stderr)
+    }
+
+    /// Asks it to end, waits for that, and gives its folder for another start.
+    pub async fn stop(mut self) -> (Setup, Exit) {
+        self.signal(Signal::TERM);
+        let exit = self.exit().await;
+        (self.setup, exit)
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         self.process.signal(signal);
@@ -308,6 +335,11 @@ impl Keybearer {
             log.lines().find(fits).map(str::to_owned)
         };
         eventually(&format!("log of {texts:?}"), found).await
+    }
+
+    /// Its log so far.
+    pub fn log(&self) -> String {
+        self.process.stderr()
     }
 
     /// Its resident memory in bytes.

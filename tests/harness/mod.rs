@@ -1,10 +1,19 @@
-//! What the tests stand on: the built executable, upstreams that record, clients that write bytes.
+//! What the tests stand on: the built executable, upstreams that record, clients that write bytes,
+//! an authorization server with people who consent.
 
+mod assertion;
+mod authorization_server;
+mod authorization_settings;
+mod browser;
 mod certificates;
 mod client;
+mod consent_self_tests;
 mod keybearer;
 mod message;
 mod metrics;
+mod node;
+mod oauth_self_tests;
+mod person;
 mod process;
 mod script;
 mod self_tests;
@@ -13,10 +22,16 @@ mod upstream;
 use std::future::Future;
 use std::time::Duration;
 
+pub use self::authorization_server::{AuthorizationServer, Mode, TokenRequest};
+pub use self::authorization_settings::{
+    AuthorizationSettings, DEVICE_CODE, JWT_BEARER, OAuthClient,
+};
+pub use self::browser::Browser;
 pub use self::certificates::{Authority, Certificate};
 pub use self::client::{RawClient, Request, Response};
 pub use self::keybearer::{Keybearer, Setup, executable};
 pub use self::metrics::Metrics;
+pub use self::person::Person;
 pub use self::process::{Exit, Process};
 pub use self::script::{Answer, Gate, Step};
 pub use self::upstream::{Recorded, Upstream};

@@ -82,6 +82,11 @@ impl Process {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// Standard output so far.
+    pub fn stdout(&self) -> String {
+        self.stdout.text()
+    }
+
     /// Standard error so far.
     pub fn stderr(&self) -> String {
         self.stderr.text()

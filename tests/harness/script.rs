@@ -5,9 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
+use super::upstream::Recorded;
+
 /// One thing that an upstream does.
 #[derive(Clone, Debug)]
 pub enum Step {
+    /// Writes what this makes of the request.
+    Answer(fn(&Recorded) -> String),
     /// Ends the connection.
     Close,
     /// Writes that many bytes, and reads and records the content at the same time.
@@ -56,6 +60,11 @@ impl Answer {
     /// 200 with these field lines, each ended by CRLF, and an empty body.
     pub fn fields(lines: &str) -> Self {
         Self::sized("200 OK", lines, "")
+    }
+
+    /// Reads the request, then answers with what this makes of it.
+    pub fn of(make: fn(&Recorded) -> String) -> Self {
+        Self(vec![Step::Read, Step::Answer(make)])
     }
 
     /// Reads the request and closes without a word.

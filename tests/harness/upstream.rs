@@ -222,6 +222,10 @@ async fn serve<S: Stream>(
         let mut left = Some(head.request_framing());
         for step in answer.0 {
             match step {
+                Step::Answer(make) => {
+                    let request = shared.recorded.lock().unwrap()[index].clone();
+                    wire.write(make(&request).as_bytes()).await?;
+                }
                 Step::Close => return Ok(()),
                 Step::Exchange(bytes) => {
                     let framing = left.take();

@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use http::HeaderName;
 use http::header::AUTHORIZATION;
 
-use super::secret::{Empty, Secrets, field_value};
+use super::oauth2::oauth2;
+use super::secret::{Empty, Secrets, field_value, known};
 use crate::config::fault::Fault;
 use crate::config::section::{Entry, Section};
 use crate::connection::auth::{Auth, Basic, BodyFields, Custom, Field, Parameter};
@@ -45,7 +46,7 @@ pub(super) fn auth<'a>(connection: &Section<'a>, secrets: &Secrets<'a>) -> Optio
         "custom" => compiler
             .custom(&section)
             .map(|custom| Auth::Custom(Box::new(custom))),
-        _ => None,
+        kind => oauth2(&section, kind, &compiler).map(|oauth2| Auth::OAuth2(Box::new(oauth2))),
     }
 }
 
@@ -74,8 +75,9 @@ fn folded(name: &str) -> String {
     name.to_ascii_lowercase().replace('_', "-")
 }
 
-struct Compiler<'s, 'a> {
-    secrets: &'s Secrets<'a>,
+/// Compiles the parts of a credential.
+pub(super) struct Compiler<'s, 'a> {
+    pub(super) secrets: &'s Secrets<'a>,
 }
 
 impl<'a> Compiler<'_, 'a> {
@@ -108,11 +110,12 @@ impl<'a> Compiler<'_, 'a> {
             let message = format!("`{key}` has {what}");
             section.report(key, Fault::at(entry.place, message));
         };
-        if secret.expose().contains(char::is_control) {
+        let has = |what: fn(char) -> bool| known(&secret).iter().any(|text| text.contains(what));
+        if has(char::is_control) {
             refuse("a line break or another control character");
             return None;
         }
-        if key == "username" && secret.expose().contains(':') {
+        if key == "username" && has(|c| c == ':') {
             refuse("a `:`, which would end it");
             return None;
         }
@@ -204,7 +207,7 @@ impl<'a> Compiler<'_, 'a> {
     }
 
     /// Query parameters or form fields, each name once, in whatever letter case.
-    fn params(&self, table: &Section<'a>) -> Option<Vec<Parameter>> {
+    pub(super) fn params(&self, table: &Section<'a>) -> Option<Vec<Parameter>> {
         let mut names = HashSet::new();
         self.each(table, |entry| {
             if !names.insert(entry.key.to_lowercase()) {

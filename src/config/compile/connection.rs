@@ -8,6 +8,7 @@ use super::auth::{auth, field_name};
 use super::host;
 use super::secret::Secrets;
 use super::server::Listeners;
+use super::signal::refresh_on;
 use super::tls::Authorities;
 use crate::config::document::Document;
 use crate::config::fault::Fault;
@@ -83,6 +84,7 @@ impl<'a> Compiler<'a, '_> {
         let hosts = self.hosts(&section);
         let base_url = self.base_url(&section);
         let auth = auth(&section, self.shared.secrets);
+        let refresh_on = refresh_on(&section, auth.as_ref());
         let allow = allow(&section);
         let below = |key: &str| section.section(key);
         let http = match section.text("http").map(|text| text.text) {
@@ -104,6 +106,7 @@ impl<'a> Compiler<'a, '_> {
             hosts,
             base_url: base_url?,
             auth: auth?,
+            refresh_on,
             http,
             cookies,
             retries,

@@ -107,9 +107,14 @@ pub(super) fn tell(listen: &Listen) -> String {
 /// Whether nothing but this machine can reach `listen`.
 pub(super) fn is_local(listen: &Listen) -> bool {
     match listen {
-        Listen::Tcp { host, .. } => Reach::of(host) == Reach::Loopback,
+        Listen::Tcp { host, .. } => is_loopback(host),
         Listen::Unix(_) => true,
     }
+}
+
+/// Whether `host` is this machine for sure: a loopback address, or `localhost`.
+pub(super) fn is_loopback(host: &str) -> bool {
+    Reach::of(host) == Reach::Loopback
 }
 
 /// Whether a request for `base_url` comes back to `listen`.

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use toml::de::DeValue;
 
+use super::command::{command, refuse_ttl};
 use crate::config::fault::Fault;
 use crate::config::section::{Context, Entry, Section, Text};
 use crate::config::shape::is_variable_name;
-use crate::secret::{Origin, Secret};
+use crate::secret::{Command, Origin, Secret};
 
 /// Whether a secret written as `""` is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,10 +36,26 @@ pub(super) struct ControlCharacter;
 pub(super) fn field_value(secret: &Secret) -> Result<(), ControlCharacter> {
     // As `HeaderValue` decides it, without leaving a copy of the secret behind.
     let fits = |byte: u8| byte == b'\t' || (byte >= b' ' && byte != 0x7f);
-    match secret.expose().bytes().all(fits) {
+    match known(secret).into_iter().flat_map(str::bytes).all(fits) {
         true => Ok(()),
         false => Err(ControlCharacter),
     }
+}
+
+/// What is known of a secret at load: all of it, or what stands around a command's output.
+pub(super) fn known(secret: &Secret) -> [&str; 2] {
+    match secret.origin() {
+        Origin::Command(command) => [&command.format.0, &command.format.1],
+        Origin::Env(_) | Origin::File(_) | Origin::Issued | Origin::Literal => {
+            [secret.expose(), ""]
+        }
+    }
+}
+
+/// What stands before and after the one `{}` of a format.
+pub(super) fn around(format: &str) -> Option<(&str, &str)> {
+    let (before, after) = format.split_once("{}")?;
+    (!after.contains("{}")).then_some((before, after))
 }
 
 impl<'a> Secrets<'a> {
@@ -50,9 +67,18 @@ impl<'a> Secrets<'a> {
         }
     }
 
-    /// The secret at `key` of a table; none if it is absent or was reported.
-    pub(super) fn take(&self, section: &Section<'a>, key: &str, empty: Empty) -> Option<Secret> {
-        self.of(section, &section.entry(key)?, empty)
+    /// The secret at `key` of a table, which is needed before there is anything to run commands;
+    /// none if it is absent or was reported.
+    pub(super) fn take_at_load(&self, section: &Section<'a>, key: &str) -> Option<Secret> {
+        let entry = section.entry(key)?;
+        let secret = self.of(section, &entry, Empty::Refused)?;
+        if let Origin::Command(_) = secret.origin() {
+            let message = format!("`{key}` is needed at the start, before any `command` runs");
+            let fault = Fault::at(entry.place, message);
+            section.report(key, fault.hint("let it come from `env` or `file`"));
+            return None;
+        }
+        Some(secret)
     }
 
     /// The secret that an entry of a table is.
@@ -77,20 +103,20 @@ impl<'a> Secrets<'a> {
     }
 
     fn of_source(&self, table: &Section<'a>, empty: Empty) -> Option<Secret> {
-        const SOURCES: [&str; 3] = ["env", "file", "value"];
+        const SOURCES: [&str; 4] = ["env", "file", "value", "command"];
+        refuse_ttl(table);
         let written = SOURCES.map(|key| table.entry(key));
         match written.each_ref().map(Option::as_ref) {
-            [Some(env), None, None] => self.of_variable(table, env.text()?),
-            [None, Some(file), None] => self.of_file(table, file.text()?),
-            [None, None, Some(value)] => {
+            [Some(env), None, None, None] => self.of_variable(table, env.text()?),
+            [None, Some(file), None, None] => self.of_file(table, file.text()?),
+            [None, None, Some(value), None] => {
                 let literal = Secret::new(value.value.as_str()?, Origin::Literal);
                 self.unless_empty(table, value, literal, empty)
             }
-            [None, None, None] => {
-                let is_told =
-                    table.has("command") || SOURCES.iter().any(|key| table.misspells(key));
-                if !is_told {
-                    let message = "a secret needs a source: `env`, `file` or `value`";
+            [None, None, None, Some(words)] => command(table, words),
+            [None, None, None, None] => {
+                if !SOURCES.iter().any(|key| table.misspells(key)) {
+                    let message = "a secret needs a source: `env`, `file`, `value` or `command`";
                     let fault = Fault::at(table.header(), message);
                     self.context.faults.add(fault.key(table.name().to_owned()));
                 }
@@ -195,21 +221,24 @@ impl<'a> Secrets<'a> {
         let Some(format) = table.text("format") else {
             return Some(secret);
         };
-        match format.text.split_once("{}") {
-            Some((before, after)) if !after.contains("{}") => {
-                // Room for just this, as a buffer that grows or shrinks leaves copies behind.
-                let value = secret.expose();
-                let mut text = String::with_capacity(before.len() + value.len() + after.len());
-                text.extend([before, value, after]);
-                Some(secret.with_value(text))
-            }
-            _ => {
-                table.refuse(
-                    format,
-                    "`format` has exactly one `{}`, where the secret goes",
-                );
-                None
-            }
+        let Some((before, after)) = around(format.text) else {
+            table.refuse(
+                format,
+                "`format` has exactly one `{}`, where the secret goes",
+            );
+            return None;
+        };
+        if let Origin::Command(command) = secret.origin() {
+            let command = Command {
+                format: (before.into(), after.into()),
+                ..Command::clone(command)
+            };
+            return Some(Secret::new("", Origin::Command(Arc::new(command))));
         }
+        // Room for just this, as a buffer that grows or shrinks leaves copies behind.
+        let value = secret.expose();
+        let mut text = String::with_capacity(before.len() + value.len() + after.len());
+        text.extend([before, value, after]);
+        Some(secret.with_value(text))
     }
 }

@@ -6,7 +6,7 @@ use tracing::level_filters::LevelFilter;
 use url::Url;
 
 use super::host;
-use super::secret::{Empty, Secrets, field_value};
+use super::secret::{Secrets, field_value};
 use crate::config::fault::Fault;
 use crate::config::section::{Section, Text};
 use crate::config::{Admin, AllowedHosts, Listen, Log, LogFormat, Server};
@@ -195,7 +195,7 @@ pub(super) fn admin<'a>(
     listeners: &Listeners,
     secrets: &Secrets<'a>,
 ) -> Option<Admin> {
-    let token = section.and_then(|section| secrets.take(section, "token", Empty::Refused));
+    let token = section.and_then(|section| secrets.take_at_load(section, "token"));
     let public_url = section.and_then(|section| section.parse("public_url", public_url));
     if let Some(token) = &token {
         refuse_unsendable(section, token);

@@ -31,6 +31,21 @@ basic.password = { value = "hunter2" }
 d = { base_url = "https://d.example", http = "auto", auth = { type = "bearer", token = "hunter2" }, prefix = "/x" }
 "#;
 
+/// The same for what renews its credential; shorter, as each letter of it is a case.
+const RENEWED: &str = r#"
+store.key = "hunter2hunter2hunter2hunter2hunter2hunter2A="
+[connections.a]
+base_url = "https://a.example"
+refresh_on = [{ status = 401 }]
+[connections.a.auth]
+type = "oauth2_client_credentials"
+token_url = "https://b.example"
+client_id = "me"
+client_secret = "hunter2"
+params = { a = "hunter2", b = { command = ["x", "hunter2"], ttl = "1s", format = "hunter2{}" } }
+token_format = "hunter2 {}"
+"#;
+
 fn tells(text: &str) -> Option<String> {
     let world = World::default().file("keybearer.toml", text);
     let wrong = world.load("keybearer.toml").result.err()?;
@@ -42,18 +57,21 @@ fn tells(text: &str) -> Option<String> {
 #[test]
 fn the_secrets_are_good_as_they_stand() {
     World::default().config(SECRETS);
+    World::new().config(RENEWED);
 }
 
 #[test]
 fn no_slip_of_the_pen_tells_a_secret() {
     let slips = ["", "\"", "\"\"\"", "{", "}", "=", "\n", "."];
-    for (at, c) in SECRETS.char_indices() {
-        for slip in slips {
-            // One character too few, or something too much.
-            let end = at + if slip.is_empty() { c.len_utf8() } else { 0 };
-            let text = format!("{}{slip}{}", &SECRETS[..at], &SECRETS[end..]);
-            if let Some(told) = tells(&text) {
-                panic!("{slip:?} at {at} tells a secret:\n{text}\n{told}");
+    for secrets in [SECRETS, RENEWED] {
+        for (at, c) in secrets.char_indices() {
+            for slip in slips {
+                // One character too few, or something too much.
+                let end = at + if slip.is_empty() { c.len_utf8() } else { 0 };
+                let text = format!("{}{slip}{}", &secrets[..at], &secrets[end..]);
+                if let Some(told) = tells(&text) {
+                    panic!("{slip:?} at {at} tells a secret:\n{text}\n{told}");
+                }
             }
         }
     }
@@ -61,7 +79,13 @@ fn no_slip_of_the_pen_tells_a_secret() {
 
 #[test]
 fn a_lost_or_doubled_line_tells_no_secret() {
-    let lines: Vec<_> = SECRETS.lines().collect();
+    for secrets in [SECRETS, RENEWED] {
+        no_line_tells(secrets);
+    }
+}
+
+fn no_line_tells(secrets: &str) {
+    let lines: Vec<_> = secrets.lines().collect();
     for lost in 0..lines.len() {
         for other in 0..lines.len() {
             let mut text = lines.clone();
@@ -82,7 +106,10 @@ fn a_secret_under_any_likely_name_is_masked() {
         "apikey",
         "auth_token",
         "bearer",
+        "client_sec",
         "client_secret",
+        "clientsecret",
+        "command",
         "credential",
         "credentials",
         "key",
@@ -106,12 +133,17 @@ fn a_secret_under_any_likely_name_is_masked() {
             "",
             "[server]",
             "[admin]",
+            "[store]",
             "[log]",
             "[defaults]",
             "[connections]",
             "[connections.a]",
             "[connections.a.auth]",
             "[connections.a.auth.basic]",
+            "[connections.a.auth]\ntype = \"oauth2_authorization_code\"",
+            "[connections.a.auth]\ntype = \"azure_client_credentials\"",
+            "[connections.a.auth.params]",
+            "[[connections.a.refresh_on]]",
             "[connections.a.tls]",
             "[connections.a.allow]",
             "[connections.a.strip]",
@@ -180,6 +212,11 @@ fn piece() -> impl Strategy<Value = &'static str> {
         "1979-05-27",
         "token = \"hunter2\"\n",
         "auth = { type = \"bearer\", token = \"hunter2\" }\n",
+        "[[connections.a.refresh_on]]\n",
+        "command = [\"x\", \"hunter2\"]\n",
+        "client_secret",
+        "token_url",
+        "\"oauth2_client_credentials\"",
         "é",
         "\u{feff}",
         "\0",

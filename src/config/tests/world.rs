@@ -22,6 +22,9 @@ impl World {
     pub(super) fn new() -> Self {
         let authority = rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap();
         let key = authority.signing_key.serialize_pem();
+        let ed25519 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        let p384 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+        let rsa = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/keys/rsa.pem");
         Self::default()
             .variable("TOKEN", CANARY)
             .variable("EMPTY", "")
@@ -34,7 +37,13 @@ impl World {
             .file("secrets/binary", b"hunter2\xff")
             .file_of("secrets/writable", "hunter2", 0o100_664)
             .file("ca.pem", authority.cert.pem())
+            .variable("STORE_KEY", "hunter2hunter2hunter2hunter2hunter2hunter2A=")
+            .variable("PEM_IN_ONE_LINE", &key.replace('\n', "\\n"))
+            .variable("XDG_STATE_HOME", "/state")
             .file("key.pem", key)
+            .file("keys/ed25519.pem", ed25519.serialize_pem())
+            .file("keys/p384.pem", p384.serialize_pem())
+            .file("keys/rsa.pem", std::fs::read(rsa).unwrap())
             .file("half.pem", "-----BEGIN CERTIFICATE-----\nhunter2\n")
             .file("no-certificate.pem", "hunter2")
             .file(

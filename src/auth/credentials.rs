@@ -1,0 +1,303 @@
+//! Credentials with a lifetime across reloads: [`Credentials`] keeps one [`Credential`] per
+//! connection for as long as its settings stay equal.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+use url::Url;
+
+use super::commanded::Commanded;
+use super::engine::{Renewal, Renewing};
+use super::oauth2::consent::Consents;
+use super::oauth2::{self, GrantState, Kept, OAuth2Renewal, Road};
+use super::state::State;
+use super::{Authenticator, Fixed, Invalid};
+use crate::config;
+use crate::connection::auth::Auth;
+use crate::connection::oauth2::{Grant, OAuth2};
+use crate::connection::{Connection, Tls};
+use crate::metrics::{CredentialMetrics, Metrics};
+use crate::store::{Key, OpenError, Store};
+use crate::upstream::Upstreams;
+
+/// Makes credentials with a lifetime, and keeps them across reloads.
+pub struct Credentials {
+    /// None where everything is built but nothing is to run.
+    runtime: Option<Handle>,
+    upstreams: Arc<Upstreams>,
+    metrics: Metrics,
+    store: StoreSlot,
+    consents: Arc<Consents>,
+    /// Several of a name where one was replaced, or where a configuration was not published.
+    known: Mutex<HashMap<Arc<str>, Vec<Known>>>,
+    /// One lock per grant, whatever other settings change: a credential that was replaced may still
+    /// be spending the refresh token.
+    grants: Mutex<HashMap<Key, Weak<tokio::sync::Mutex<GrantState>>>>,
+    /// Exchanges whose answers must not be lost.
+    exchanges: TaskTracker,
+}
+
+/// What a credential was made of, and itself while somebody uses it.
+type Known = (Settings, Weak<Credential>);
+
+/// A connection's credential that has a lifetime.
+#[derive(Debug)]
+pub struct Credential {
+    /// Its value.
+    pub value: Renewing<Fixed>,
+    /// Who gets OAuth 2.0 tokens, if it is one.
+    pub(super) oauth2: Option<Arc<OAuth2Renewal>>,
+    metrics: CredentialMetrics,
+    runtime: Option<Handle>,
+}
+
+/// All that a value depends on: one that was made for other settings is never used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Settings {
+    auth: Auth,
+    /// How its endpoints are reached.
+    road: Option<(Tls, Duration)>,
+    redirect: Option<Url>,
+}
+
+impl Settings {
+    fn of(connection: &Connection, redirect: Option<&Url>) -> Self {
+        let auth = connection.auth.clone();
+        // What commands tell depends on nothing else.
+        let (road, redirect) = match &auth {
+            Auth::OAuth2(oauth2) => {
+                let by_person = matches!(oauth2.grant, Grant::AuthorizationCode(_));
+                let road = (connection.tls.clone(), connection.timeouts.connect);
+                (Some(road), redirect.filter(|_| by_person).cloned())
+            }
+            _ => (None, None),
+        };
+        Self {
+            auth,
+            road,
+            redirect,
+        }
+    }
+}
+
+/// A credential cannot be made of its settings.
+#[derive(Debug, thiserror::Error)]
+pub enum CannotKeep {
+    /// A value cannot stand where it belongs.
+    #[error("a secret in `auth` cannot be sent: {0}")]
+    Invalid(#[from] Invalid),
+    /// Nothing says where tokens are to be kept.
+    #[error(
+        "its tokens cannot be stored: neither `store.path` nor $XDG_STATE_HOME nor $HOME is set; set `store.path`"
+    )]
+    NoFolder,
+    /// Tokens that have to outlive a restart have no place.
+    #[error("its tokens cannot be stored: {0}")]
+    Store(#[from] OpenError),
+    /// The token endpoint cannot be reached by these settings.
+    #[error("`tls` cannot be used for the token endpoint ({0}); check tls.ca_certificate")]
+    Tls(#[from] rustls::Error),
+}
+
+impl Credentials {
+    /// Credentials whose keepers run on `runtime`, and whose tokens are kept as `store` says.
+    pub fn new(
+        runtime: Handle,
+        upstreams: Arc<Upstreams>,
+        metrics: Metrics,
+        store: config::Store,
+    ) -> Self {
+        Self {
+            runtime: Some(runtime),
+            upstreams,
+            metrics,
+            store: StoreSlot {
+                settings: store,
+                opened: Mutex::new(None),
+            },
+            consents: Arc::default(),
+            known: Mutex::default(),
+            grants: Mutex::default(),
+            exchanges: TaskTracker::new(),
+        }
+    }
+
+    /// Credentials of which none is fetched, and for which no store is opened: to see whether a
+    /// configuration can be built.
+    pub fn rehearsed(upstreams: Arc<Upstreams>, metrics: Metrics) -> Self {
+        Self {
+            runtime: None,
+            upstreams,
+            metrics,
+            store: StoreSlot {
+                settings: config::Store::Memory,
+                opened: Mutex::new(None),
+            },
+            consents: Arc::default(),
+            known: Mutex::default(),
+            grants: Mutex::default(),
+            exchanges: TaskTracker::new(),
+        }
+    }
+
+    /// Exchanges under way whose answers must not be lost, such as a rotated refresh token. None is
+    /// begun once this is closed.
+    pub fn exchanges(&self) -> &TaskTracker {
+        &self.exchanges
+    }
+
+    /// Consents that were begun.
+    pub fn consents(&self) -> &Arc<Consents> {
+        &self.consents
+    }
+
+    /// What gives a connection's requests their credential: the one there is, if nothing changed
+    /// that it depends on. `redirect` is where providers send people back to.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn build(
+        &self,
+        connection: &Connection,
+        redirect: Option<&Url>,
+    ) -> Result<Authenticator, CannotKeep> {
+        if !connection.auth.is_renewed() {
+            return Ok(Authenticator::fixed(&connection.auth)?);
+        }
+        let settings = Settings::of(connection, redirect);
+        let mut known = self.known.lock();
+        known.retain(|_, several| {
+            several.retain(|(_, credential)| credential.strong_count() > 0);
+            !several.is_empty()
+        });
+        let several = known.entry(Arc::clone(&connection.name)).or_default();
+        let same = several
+            .iter()
+            .filter(|(known, _)| *known == settings)
+            .filter_map(|(_, credential)| credential.upgrade())
+            .find(|credential| !credential.value.is_retired());
+        if let Some(credential) = same {
+            return Ok(Authenticator::renewed(credential));
+        }
+        let credential = Arc::new(self.make(connection, redirect)?);
+        several.push((settings, Arc::downgrade(&credential)));
+        Ok(Authenticator::renewed(credential))
+    }
+
+    fn make(
+        &self,
+        connection: &Connection,
+        redirect: Option<&Url>,
+    ) -> Result<Credential, CannotKeep> {
+        let metrics = self.metrics.credential(&connection.name);
+        let (renewal, oauth2): (Arc<dyn Renewal<Fixed>>, _) = match &connection.auth {
+            Auth::OAuth2(settings) => {
+                let renewal = Arc::new(self.oauth2(connection, settings, redirect)?);
+                (Arc::clone(&renewal) as _, Some(renewal))
+            }
+            auth => (Arc::new(Commanded::new(auth.clone())), None),
+        };
+        Ok(Credential {
+            value: Renewing::new(renewal, metrics.clone()),
+            runtime: self.runtime.clone(),
+            oauth2,
+            metrics,
+        })
+    }
+
+    fn oauth2(
+        &self,
+        connection: &Connection,
+        settings: &OAuth2,
+        redirect: Option<&Url>,
+    ) -> Result<OAuth2Renewal, CannotKeep> {
+        let kept = match settings.grant {
+            Grant::AuthorizationCode(_) => Some(self.kept(&connection.name, settings)?),
+            Grant::ClientCredentials | Grant::JwtBearer(_) => None,
+        };
+        let road = Road::new(connection, Arc::clone(&self.upstreams));
+        Ok(OAuth2Renewal::new(
+            &connection.name,
+            settings,
+            road,
+            kept,
+            redirect.cloned(),
+        ))
+    }
+}
+
+impl Credentials {
+    fn kept(&self, name: &str, settings: &OAuth2) -> Result<Kept, CannotKeep> {
+        let store = self.store.open()?;
+        let key = oauth2::key(name, settings);
+        let mut grants = self.grants.lock();
+        grants.retain(|_, lock| lock.strong_count() > 0);
+        let grant = grants.get(&key).and_then(Weak::upgrade).unwrap_or_default();
+        grants.insert(key.clone(), Arc::downgrade(&grant));
+        Ok(Kept {
+            store,
+            key,
+            grant,
+            exchanges: self.exchanges.clone(),
+        })
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").finish_non_exhaustive()
+    }
+}
+
+impl Credential {
+    /// Begins to fetch it, unless that has begun: once everything that it belongs to is in force.
+    pub fn begin(&self) {
+        if let Some(runtime) = &self.runtime {
+            self.value.begin(runtime);
+        }
+    }
+
+    /// Where it stands.
+    pub fn state(&self, now: SystemTime) -> State {
+        self.value.status().state(now)
+    }
+
+    /// Tells the metrics where it stands.
+    pub fn measure(&self, now: SystemTime) {
+        let all = State::ALL.into_iter().map(State::name);
+        self.metrics.state(self.state(now).name(), all);
+    }
+
+    /// Forgets its metrics: for a connection that is no longer configured.
+    pub fn forget_metrics(&self) {
+        self.metrics.forget(State::ALL.into_iter().map(State::name));
+    }
+}
+
+/// The store, opened when the first connection needs it: who links nothing needs no place for it.
+struct StoreSlot {
+    settings: config::Store,
+    opened: Mutex<Option<Store>>,
+}
+
+impl StoreSlot {
+    fn open(&self) -> Result<Store, CannotKeep> {
+        let mut opened = self.opened.lock();
+        if let Some(store) = &*opened {
+            return Ok(store.clone());
+        }
+        let store = match &self.settings {
+            config::Store::File { folder, key } => {
+                let folder = folder.as_ref().ok_or(CannotKeep::NoFolder)?;
+                Store::file(folder, key.as_ref().map(|key| &key.0))?
+            }
+            config::Store::Memory => Store::memory(),
+        };
+        Ok(opened.insert(store).clone())
+    }
+}

@@ -1,0 +1,155 @@
+//! The folder of a store: made, checked and locked, and files in it made whole or not at all.
+
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::OpenError;
+
+const LOCK: &str = "store.lock";
+
+/// A folder that belongs to this process for as long as this value lives.
+pub(super) struct Folder {
+    path: PathBuf,
+    lock: File,
+}
+
+/// What other users may not do.
+#[derive(Clone, Copy)]
+pub(super) enum Forbidden {
+    ReadAndWrite,
+    Write,
+}
+
+impl Folder {
+    /// Takes a folder, and makes it if there is none.
+    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
+        make(path)?;
+        let metadata = fs::metadata(path).map_err(OpenError::failed("look at", path))?;
+        Forbidden::Write.check(path, &metadata)?;
+        Ok(Self {
+            path: path.to_owned(),
+            lock: lock(path)?,
+        })
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Whether there is anything of this name. A link that leads nowhere counts: what it led to may
+    /// come back.
+    pub(super) fn has(&self, name: &str) -> Result<bool, OpenError> {
+        let path = self.path(name);
+        match fs::symlink_metadata(&path) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(OpenError::failed("look at", &path)(error)),
+        }
+    }
+
+    /// Makes a file that is not there, readable by its owner alone. It is written and synced under
+    /// another name: a crash leaves no half of it. Nobody else makes it at the same time, as the
+    /// folder is locked.
+    pub(super) fn create(
+        &self,
+        name: &str,
+        fill: impl FnOnce(File, &Path) -> Result<(), OpenError>,
+    ) -> Result<(), OpenError> {
+        let draft = self.path(&format!("{name}.new"));
+        match fs::remove_file(&draft) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(OpenError::failed("remove", &draft)(error));
+            }
+            _ => {}
+        }
+        let file = owned().read(true).create_new(true).open(&draft);
+        let file = file.map_err(OpenError::failed("make", &draft))?;
+        let synced = file
+            .try_clone()
+            .map_err(OpenError::failed("make", &draft))?;
+        fill(file, &draft)?;
+        synced
+            .sync_all()
+            .map_err(OpenError::failed("sync", &draft))?;
+        let path = self.path(name);
+        fs::rename(&draft, &path).map_err(OpenError::failed("make", &path))?;
+        sync(&self.path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Closing is not enough: a program that is being started holds a copy for a moment. It fails
+        // where there are no locks.
+        let _ = self.lock.unlock();
+    }
+}
+
+// === impl Forbidden ===
+
+impl Forbidden {
+    /// Refuses what other users can do to a file or folder.
+    pub(super) fn check(self, path: &Path, metadata: &Metadata) -> Result<(), OpenError> {
+        let (bits, change, readable) = match self {
+            Self::ReadAndWrite => (0o077, "go=", true),
+            Self::Write => (0o022, "go-w", false),
+        };
+        let mode = metadata.permissions().mode() & 0o7777;
+        if mode & bits == 0 {
+            return Ok(());
+        }
+        Err(OpenError::Unprotected {
+            path: path.to_owned(),
+            mode,
+            change,
+            readable,
+        })
+    }
+}
+
+fn make(path: &Path) -> Result<(), OpenError> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Ok(_) => {
+            let error = io::ErrorKind::NotADirectory.into();
+            return Err(OpenError::failed("use", path)(error));
+        }
+        Err(error) => return Err(OpenError::failed("use", path)(error)),
+    }
+    let absent = path.ancestors().take_while(|folder| !folder.exists());
+    let parents: Vec<&Path> = absent.filter_map(Path::parent).collect();
+    let mut builder = DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(path);
+    made.map_err(OpenError::failed("make", path))?;
+    parents.into_iter().try_for_each(sync)
+}
+
+fn lock(folder: &Path) -> Result<File, OpenError> {
+    let path = folder.join(LOCK);
+    let file = owned().create(true).truncate(false).open(&path);
+    let file = file.map_err(OpenError::failed("write", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::Error(error)) => Err(OpenError::failed("lock", &path)(error)),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
+            folder: folder.to_owned(),
+        }),
+    }
+}
+
+/// Writes a folder's entries to disk.
+fn sync(folder: &Path) -> Result<(), OpenError> {
+    let here = folder.as_os_str().is_empty();
+    let folder = if here { Path::new(".") } else { folder };
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(OpenError::failed("sync", folder))
+}
+
+fn owned() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o600);
+    options
+}

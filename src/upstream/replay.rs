@@ -1,0 +1,209 @@
+//! A caller's content that can be sent twice: [`ReplayContent`].
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body;
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+
+/// How much of what is kept is handed out at once, in bytes.
+const PIECE: usize = 64 << 10;
+
+/// A caller's content that is kept while it is streamed, up to a limit, so that it can be sent from
+/// its start once more: to the end, even where the first sending broke off before it.
+pub struct ReplayContent {
+    tape: Arc<Mutex<Tape>>,
+    /// Which of the readers this is: only the last one reads.
+    reader: u32,
+    /// How many bytes were read.
+    position: usize,
+    /// How many bytes are left, where the caller said how many there are.
+    left: Option<u64>,
+}
+
+/// What was read from the caller so far.
+struct Tape {
+    incoming: Incoming,
+    kept: BytesMut,
+    /// How many bytes are kept at the most.
+    most: u64,
+    /// How many bytes the caller announced.
+    announced: Option<u64>,
+    reader: u32,
+    /// Who waits for more.
+    waker: Option<Waker>,
+    /// How many may still want to send it again.
+    spares: u32,
+    /// Whether all that was read is kept.
+    whole: bool,
+    ended: bool,
+}
+
+/// Why there is no more content.
+#[derive(Debug)]
+pub enum ReplayFault {
+    /// The caller went away, or broke its framing.
+    Caller(hyper::Error),
+    /// Another attempt sends it now.
+    Superseded,
+}
+
+impl ReplayContent {
+    /// Keeps `most` bytes; longer content passes and can then not be sent again.
+    pub(super) fn new(incoming: Incoming, most: u64) -> Self {
+        let announced = incoming.size_hint().exact();
+        let tape = Tape {
+            incoming,
+            kept: BytesMut::new(),
+            most,
+            announced,
+            reader: 0,
+            waker: None,
+            spares: 0,
+            // What is known to be too long is not kept at all.
+            whole: announced.is_none_or(|length| length <= most),
+            ended: false,
+        };
+        Self {
+            tape: Arc::new(Mutex::new(tape)),
+            reader: 0,
+            position: 0,
+            left: announced,
+        }
+    }
+
+    /// What can become a second reader later; none if there is no use in keeping it.
+    pub(super) fn spare(&self) -> Option<Spare> {
+        let mut tape = self.tape.lock();
+        if !tape.whole {
+            return None;
+        }
+        tape.spares += 1;
+        Some(Spare(Arc::clone(&self.tape)))
+    }
+
+    /// The next piece.
+    pub(super) fn poll_data(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, ReplayFault>>> {
+        let mut tape = self.tape.lock();
+        if tape.reader != self.reader {
+            return Poll::Ready(Some(Err(ReplayFault::Superseded)));
+        }
+        let data = match tape.kept.get(self.position..) {
+            Some(rest) if !rest.is_empty() => {
+                Bytes::copy_from_slice(&rest[..rest.len().min(PIECE)])
+            }
+            _ => match ready!(tape.poll_incoming(cx)) {
+                Some(Ok(data)) => data,
+                end => return Poll::Ready(end),
+            },
+        };
+        self.position += data.len();
+        self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+        Poll::Ready(Some(Ok(data)))
+    }
+
+    /// How many bytes are left, where that is known.
+    pub(super) fn left(&self) -> Option<u64> {
+        self.left
+    }
+
+    /// Whether nothing is left.
+    pub(super) fn is_end(&self) -> bool {
+        let tape = self.tape.lock();
+        self.left == Some(0) || (tape.ended && self.position >= tape.kept.len())
+    }
+}
+
+impl fmt::Debug for ReplayContent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplayContent")
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Content that may be sent again: as long as there is one, it is kept.
+pub struct Spare(Arc<Mutex<Tape>>);
+
+impl Spare {
+    /// The content from its start, if all of it was kept. Whoever read before reads no more.
+    pub(super) fn restore(&self) -> Option<ReplayContent> {
+        let mut tape = self.0.lock();
+        if !tape.whole {
+            return None;
+        }
+        tape.reader += 1;
+        // It is to see that it is over.
+        if let Some(waker) = tape.waker.take() {
+            waker.wake();
+        }
+        Some(ReplayContent {
+            tape: Arc::clone(&self.0),
+            reader: tape.reader,
+            position: 0,
+            left: tape.announced,
+        })
+    }
+}
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        self.0.lock().spares -= 1;
+    }
+}
+
+impl fmt::Debug for Spare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Spare")
+    }
+}
+
+impl Tape {
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, ReplayFault>>> {
+        loop {
+            let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+                self.waker = Some(cx.waker().clone());
+                return Poll::Pending;
+            };
+            let frame = match frame {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => {
+                    self.forget();
+                    return Poll::Ready(Some(Err(ReplayFault::Caller(error))));
+                }
+                None => {
+                    self.ended = true;
+                    return Poll::Ready(None);
+                }
+            };
+            // Trailers could carry what the head must not: they end here.
+            if let Ok(data) = frame.into_data() {
+                self.keep(&data);
+                return Poll::Ready(Some(Ok(data)));
+            }
+        }
+    }
+
+    fn keep(&mut self, data: &Bytes) {
+        if !self.whole {
+            return;
+        }
+        let length = (self.kept.len() + data.len()) as u64;
+        if self.spares == 0 || length > self.most {
+            return self.forget();
+        }
+        self.kept.extend_from_slice(data);
+    }
+
+    fn forget(&mut self) {
+        self.whole = false;
+        self.kept = BytesMut::new();
+    }
+}
