@@ -14,10 +14,12 @@ pub mod engine;
 pub mod fetch;
 pub mod inject;
 pub mod jwt;
+mod keeper;
 pub mod lease;
 pub mod metadata;
 pub mod oauth2;
 pub mod state;
+pub mod status;
 #[cfg(test)]
 mod testing;
 pub mod token_endpoint;

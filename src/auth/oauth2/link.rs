@@ -11,8 +11,9 @@ use tokio::time::{Instant, sleep};
 use url::Url;
 
 use super::consent::{Consent, Consents, Outcome, verifier};
+use super::exchange::{Ask, ExchangeFault, missing, proof, signer};
 use super::record::Record;
-use super::{Ask, ExchangeFault, Kept, OAuth2Renewal, missing, proof, signer};
+use super::{Kept, OAuth2Renewal};
 use crate::auth::Fixed;
 use crate::auth::credentials::Credential;
 use crate::auth::device::{self, DeviceAuthorization};
