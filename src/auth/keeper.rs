@@ -260,13 +260,18 @@ impl<T: Send + Sync + 'static> Keeper<T> {
         // Refused there, and not to be renewed without a person: to wait for its end would hide that.
         lease.take_if(|lease| fault.lapse.needs_person() && lease.is_refused());
         let served = lease.as_ref().is_some_and(|lease| lease.is_live(now));
-        tracing::warn!(
-            connection = self.metrics.connection(),
-            state = fault.lapse.state().name(),
-            problem = %fault.detail,
-            served,
-            "Credential not renewed"
-        );
+        let connection = self.metrics.connection();
+        if fault.lapse == Lapse::NotLinked {
+            tracing::info!(connection, "Connection not linked yet");
+        } else {
+            tracing::warn!(
+                connection,
+                state = fault.lapse.state().name(),
+                problem = %fault.detail,
+                served,
+                "Credential not renewed"
+            );
+        }
         self.status.publish(Status {
             lease,
             retries: (!fault.lapse.needs_person()).then(|| now + wait),
