@@ -112,3 +112,33 @@ async fn nothing_is_refreshed_while_nothing_can_be_stored() {
     eventually("the connection to work", healed).await;
     world.restart().await.assert_works().await;
 }
+
+/// What came for a spent refresh token is held until it can be stored: nothing else is spent before.
+#[tokio::test]
+async fn an_answer_that_cannot_be_stored_is_not_lost() {
+    let world = World::linked(settings()).await;
+    let World { server, keybearer } = &world;
+    let store = keybearer.setup().path(".local/state/keybearer/store.redb");
+    let aside = keybearer.setup().path("aside");
+    server.revoke_access_tokens().await;
+    server.set_mode(Mode::hold()).await;
+    let mut caller = keybearer.caller().await;
+    caller.send(keybearer.get("/drive/x").bytes()).await;
+    server.wait_for_token_requests("refresh_token", 1).await;
+    // The request is under way, its note is written: from here on nothing can be.
+    fs::rename(&store, &aside).unwrap();
+    server.set_mode(Mode::up()).await;
+    let failed = async || {
+        let shown = super::shown(keybearer, "drive").await;
+        shown["last_error"].as_str().map(str::to_owned)
+    };
+    let error = eventually("the store to be given up", failed).await;
+    assert!(error.contains("store"), "{error}");
+    assert_eq!(server.token_requests("refresh_token").await.len(), 1);
+    fs::rename(&aside, &store).unwrap();
+    let healed = async || (call(keybearer, "/drive/x").await.status == 200).then_some(());
+    eventually("the connection to work", healed).await;
+    assert_eq!(server.token_requests("refresh_token").await.len(), 1);
+    assert_eq!(server.reuses().await, 0);
+    world.restart().await.assert_works().await;
+}
