@@ -58,10 +58,10 @@ impl Consents {
         connection: &Arc<str>,
         credential: &Arc<Credential>,
         verifier: Option<Secret>,
-    ) -> Arc<Consent> {
+    ) -> Result<Arc<Consent>, NoRandomness> {
         let now = Instant::now();
         let consent = Arc::new(Consent {
-            id: random(),
+            id: random()?,
             connection: Arc::clone(connection),
             credential: Arc::downgrade(credential),
             verifier,
@@ -79,7 +79,7 @@ impl Consents {
             all.remove(&id);
         }
         all.insert(consent.id.clone(), Arc::clone(&consent));
-        consent
+        Ok(consent)
     }
 
     /// The consent that `id` names.
@@ -128,16 +128,20 @@ impl Consent {
 }
 
 /// 256 bits that nobody can guess, as text for URLs; also a code verifier (RFC 7636 section 4.1).
-pub(super) fn random() -> String {
+fn random() -> Result<String, NoRandomness> {
     let mut bytes = [0; 32];
-    // A system without randomness cannot run TLS either; a text of zeros would be guessed.
     SystemRandom::new()
         .fill(&mut bytes)
-        .expect("the system gives random bytes");
-    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+        .map_err(|_| NoRandomness)?;
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(bytes))
 }
 
 /// A new code verifier.
-pub(super) fn verifier() -> Secret {
-    Secret::new(random(), Origin::Issued)
+pub(super) fn verifier() -> Result<Secret, NoRandomness> {
+    Ok(Secret::new(random()?, Origin::Issued))
 }
+
+/// Nothing can be begun that others must not guess.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the system gives no random numbers; look at its kernel log, and try again")]
+pub struct NoRandomness;

@@ -10,7 +10,7 @@ use ring::digest::{SHA256, digest};
 use tokio::time::{Instant, sleep};
 use url::Url;
 
-use super::consent::{Consent, Consents, Outcome, verifier};
+use super::consent::{Consent, Consents, NoRandomness, Outcome, verifier};
 use super::exchange::{Ask, ExchangeFault, missing, proof, signer};
 use super::record::Record;
 use super::{Kept, OAuth2Renewal};
@@ -37,6 +37,9 @@ pub enum NotLinkable {
     /// Nobody has to consent.
     #[error("this type of credential needs nobody's consent: there is nothing to link")]
     NotNeeded,
+    /// A consent needs texts that nobody can guess.
+    #[error(transparent)]
+    NoRandomness(#[from] NoRandomness),
     /// There is no console that the provider could send people back to.
     #[error("admin.listen is \"off\": the provider has no address to send people back to")]
     NoRedirect,
@@ -67,8 +70,11 @@ impl Credential {
         let (oauth2, code) = self.linkable()?;
         let redirect = oauth2.redirect.as_ref().ok_or(NotLinkable::NoRedirect)?;
         let url = oauth2.authorization_url(code).await.map_err(told)?;
-        let verifier = (code.pkce != Pkce::Off).then(verifier);
-        let consent = consents.begin(&oauth2.name, self, verifier);
+        let verifier = match code.pkce {
+            Pkce::Off => None,
+            Pkce::Plain | Pkce::S256 => Some(verifier()?),
+        };
+        let consent = consents.begin(&oauth2.name, self, verifier)?;
         let url = oauth2.authorization_request(url, code, &consent, redirect);
         Ok((consent, url))
     }
@@ -86,7 +92,7 @@ impl Credential {
         let url = oauth2.device_url(code).await.map_err(told)?;
         let answer = oauth2.device(&url, SystemTime::now()).await;
         let answer = answer.map_err(|fault| NotLinkable::Fault(fault.into_fault().detail))?;
-        let consent = consents.begin(&oauth2.name, self, None);
+        let consent = consents.begin(&oauth2.name, self, None)?;
         tokio::spawn(poll_device(
             Arc::clone(self),
             oauth2,
