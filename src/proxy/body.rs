@@ -11,7 +11,6 @@ use super::record::Record;
 use crate::upstream::body::{AnswerFault, UpstreamBody};
 
 /// An answer's content before it is counted.
-#[derive(Debug)]
 pub(super) enum Answer {
     /// None: the stream was upgraded.
     Nothing,
@@ -40,7 +39,6 @@ impl Answer {
 }
 
 /// An answer's content on its way to the caller; its request is over when it is dropped.
-#[derive(Debug)]
 pub(super) struct AnswerBody {
     content: Answer,
     record: Box<Record>,

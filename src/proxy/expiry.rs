@@ -38,7 +38,6 @@ const STREAMS: [&str; 7] = [
 ];
 
 /// The beginning of an answer's content, read already, and what follows.
-#[derive(Debug)]
 pub(super) struct Peeked {
     pub(super) read: VecDeque<Frame<Bytes>>,
     /// How the reading ended, if it did not go well.
