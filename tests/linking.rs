@@ -6,6 +6,7 @@
 mod browser;
 mod command;
 mod consent;
+mod courier;
 mod crash;
 mod device;
 mod files;

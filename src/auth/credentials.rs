@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use super::commanded::Commanded;
+use super::courier::Courier;
 use super::engine::{Renewal, Renewing};
 use super::oauth2::consent::Consents;
 use super::oauth2::{self, GrantState, Kept, OAuth2Renewal, Road};
@@ -40,6 +41,7 @@ pub struct Credentials {
     grants: Mutex<HashMap<Key, Weak<tokio::sync::Mutex<GrantState>>>>,
     /// Exchanges whose answers must not be lost.
     exchanges: TaskTracker,
+    courier: Arc<Courier>,
 }
 
 /// What a credential was made of, and itself while somebody uses it.
@@ -105,12 +107,14 @@ pub enum CannotKeep {
 }
 
 impl Credentials {
-    /// Credentials whose keepers run on `runtime`, and whose tokens are kept as `store` says.
+    /// Credentials whose keepers run on `runtime`, and whose tokens are kept as `store` says; `courier`
+    /// starts this executable, which has to know that command.
     pub fn new(
         runtime: Handle,
         upstreams: Arc<Upstreams>,
         metrics: Metrics,
         store: config::Store,
+        courier: Courier,
     ) -> Self {
         Self {
             runtime: Some(runtime),
@@ -124,6 +128,7 @@ impl Credentials {
             known: Mutex::default(),
             grants: Mutex::default(),
             exchanges: TaskTracker::new(),
+            courier: Arc::new(courier),
         }
     }
 
@@ -142,6 +147,7 @@ impl Credentials {
             known: Mutex::default(),
             grants: Mutex::default(),
             exchanges: TaskTracker::new(),
+            courier: Arc::default(),
         }
     }
 
@@ -244,6 +250,7 @@ impl Credentials {
             key,
             grant,
             exchanges: self.exchanges.clone(),
+            courier: Arc::clone(&self.courier),
         })
     }
 }

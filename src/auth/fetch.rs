@@ -16,6 +16,7 @@ use http::header::{
 use http::request::Builder;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
 use url::Url;
 use zeroize::Zeroizing;
@@ -24,7 +25,7 @@ use crate::connection::url::BaseUrl;
 use crate::connection::{Connection, Timeouts};
 use crate::upstream::body::{AnswerFault, UpstreamBody};
 use crate::upstream::content::Content;
-use crate::upstream::{Attempt, Upstream, Upstreams};
+use crate::upstream::{Attempt, Roots, Upstream, Upstreams};
 
 /// How long a whole exchange may take.
 pub const EXCHANGE: Duration = Duration::from_secs(30);
@@ -39,12 +40,20 @@ pub struct Endpoint {
     url: Url,
     base: BaseUrl,
     upstream: Arc<Upstream>,
-    timeouts: Timeouts,
+    way: Way,
     limit: Duration,
 }
 
+/// How a connection's endpoints are reached and trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Way {
+    pub(super) roots: Roots,
+    /// For the connection alone.
+    pub(super) connect: Duration,
+}
+
 /// What an endpoint is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
     /// RFC 8628 section 3.1.
     DeviceAuthorization,
@@ -110,28 +119,47 @@ impl Endpoint {
         url: &Url,
         limit: Duration,
     ) -> Result<Self, FetchFault> {
+        let way = Way {
+            roots: connection.tls.ca_certificate.clone(),
+            connect: connection.timeouts.connect,
+        };
+        Self::on(upstreams, way, role, url, limit)
+    }
+
+    /// The same on a way that is known by itself.
+    pub(super) fn on(
+        upstreams: &Upstreams,
+        way: Way,
+        role: Role,
+        url: &Url,
+        limit: Duration,
+    ) -> Result<Self, FetchFault> {
         let shown = shown(url);
         let unusable = |why: String| FetchFault::Unusable(format!("{role} {shown}: {why}"));
         let base = BaseUrl::parse(shown.as_str())
             .map_err(|_| unusable("its URL is not `https://…` or `http://…`".to_owned()))?;
         let upstream = upstreams
-            .endpoint(connection, &base)
+            .endpoint(&way.roots, &base)
             .map_err(|error| unusable(format!("no TLS configuration can be made: {error}")))?
             .ok_or_else(|| unusable("its URL names no server".to_owned()))?;
-        let timeouts = Timeouts {
-            // `limit` ends what takes too long; these two would end it with a key that is not meant.
-            read: limit.saturating_mul(2),
-            write: limit.saturating_mul(2),
-            ..connection.timeouts
-        };
         Ok(Self {
             role,
             url: url.clone(),
             base,
             upstream,
-            timeouts,
+            way,
             limit,
         })
+    }
+
+    /// How it is reached.
+    pub(super) fn way(&self) -> &Way {
+        &self.way
+    }
+
+    /// How long an exchange may take.
+    pub(super) fn limit(&self) -> Duration {
+        self.limit
     }
 
     /// Its URL as requests are sent to it.
@@ -208,9 +236,16 @@ impl Endpoint {
             fresh: true,
             repeatable: false,
         };
+        let timeouts = Timeouts {
+            connect: self.way.connect,
+            // `limit` ends what takes too long; these two would end it with a key that is not meant.
+            read: self.limit.saturating_mul(2),
+            write: self.limit.saturating_mul(2),
+            ..Timeouts::default()
+        };
         let sent = self
             .upstream
-            .send(&mut Some(request), &self.timeouts, attempt)
+            .send(&mut Some(request), &timeouts, attempt)
             .await;
         let response =
             sent.map_err(|failure| self.unreachable(&self.reworded(failure.problem.detail())))?;
@@ -292,7 +327,7 @@ impl Endpoint {
             .replace("base_url", &key)
     }
 
-    fn unreachable(&self, why: &str) -> FetchFault {
+    pub(super) fn unreachable(&self, why: &str) -> FetchFault {
         FetchFault::Unreachable(format!("{self}: {why}"))
     }
 

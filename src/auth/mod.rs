@@ -8,6 +8,7 @@
 mod backoff;
 pub mod command;
 mod commanded;
+pub mod courier;
 pub mod credentials;
 pub mod device;
 pub mod engine;

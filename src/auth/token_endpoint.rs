@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod fault;
 pub(super) mod form;
+pub mod late;
 
 use std::time::SystemTime;
 
@@ -94,26 +95,75 @@ pub async fn exchange(
     request: &TokenRequest<'_>,
     now: SystemTime,
 ) -> Result<TokenAnswer, TokenFault> {
-    let proof = Proof::new(endpoint, request.client_id, request.proof, now)?;
-    let mut form = Form::new(request.params);
-    request.add_grant(&mut form);
-    for resource in request.resource {
-        form.add("resource", resource);
-    }
-    proof.add_to(&mut form);
-    let answer = endpoint.post(form.encode(), proof.authorization).await?;
-    request.read(&answer, now).map_err(|unread| {
-        let mut redactor = Redactor::new(proof.secrets);
-        redactor.add(request.grant.secret());
-        if let TokenGrant::AuthorizationCode { verifier, .. } = request.grant {
-            redactor.add(verifier);
+    let mut prepared = request.prepare(endpoint, now)?;
+    let authorization = prepared.authorization.take();
+    let answer = endpoint.post(prepared.form(), authorization).await?;
+    prepared.read(endpoint, &answer, now)
+}
+
+/// A request that is ready to be sent, by whoever sends it.
+pub struct Prepared<'a> {
+    request: TokenRequest<'a>,
+    proof: Proof<'a>,
+    /// The client's `Authorization`, if it has one.
+    pub authorization: Option<HeaderValue>,
+}
+
+impl Prepared<'_> {
+    /// What is sent.
+    pub fn form(&self) -> Zeroizing<Vec<u8>> {
+        let request = &self.request;
+        let mut form = Form::new(request.params);
+        request.add_grant(&mut form);
+        for resource in request.resource {
+            form.add("resource", resource);
         }
-        redactor.add_params(request.params);
-        unread.told(endpoint, &answer, &redactor)
-    })
+        self.proof.add_to(&mut form);
+        form.encode()
+    }
+
+    /// What the answer says.
+    ///
+    /// # Errors
+    /// It holds no token; of what was sent, nothing is told.
+    pub fn read(
+        self,
+        endpoint: &Endpoint,
+        answer: &Answer,
+        now: SystemTime,
+    ) -> Result<TokenAnswer, TokenFault> {
+        let Self { request, proof, .. } = self;
+        request.read(answer, now).map_err(|unread| {
+            let mut redactor = Redactor::new(proof.secrets);
+            redactor.add(request.grant.secret());
+            if let TokenGrant::AuthorizationCode { verifier, .. } = request.grant {
+                redactor.add(verifier);
+            }
+            redactor.add_params(request.params);
+            unread.told(endpoint, answer, &redactor)
+        })
+    }
 }
 
 impl<'a> TokenRequest<'a> {
+    /// Makes it ready to be sent.
+    ///
+    /// # Errors
+    /// The client's proof cannot be made.
+    pub fn prepare(
+        &self,
+        endpoint: &Endpoint,
+        now: SystemTime,
+    ) -> Result<Prepared<'a>, TokenFault> {
+        let mut proof = Proof::new(endpoint, self.client_id, self.proof, now)?;
+        let authorization = proof.authorization.take();
+        Ok(Prepared {
+            request: *self,
+            proof,
+            authorization,
+        })
+    }
+
     fn add_grant(&self, form: &mut Form<'a>) {
         form.add("grant_type", self.grant.name());
         match self.grant {
@@ -139,15 +189,10 @@ impl<'a> TokenRequest<'a> {
         }
     }
 
-    /// The answer's token. Slack nests a user's where a code is exchanged, and not where it is
-    /// refreshed: then it stands at the top, under its own name.
     fn read(&self, answer: &Answer, now: SystemTime) -> Result<TokenAnswer, Unread> {
-        let read = answer::read(answer, self.field, now);
-        match (self.grant, self.field) {
-            (TokenGrant::RefreshToken(_), [_, .., name]) => read.or_else(|unread| {
-                answer::read(answer, std::slice::from_ref(name), now).map_err(|_| unread)
-            }),
-            _ => read,
+        match self.grant {
+            TokenGrant::RefreshToken(_) => answer::read_refreshed(answer, self.field, now),
+            _ => answer::read(answer, self.field, now),
         }
     }
 

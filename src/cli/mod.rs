@@ -2,6 +2,7 @@
 //! else to stderr.
 
 mod check;
+mod exchange;
 mod health;
 mod link;
 mod logging;
@@ -18,6 +19,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use tracing::level_filters::LevelFilter;
 
+use crate::auth::courier;
 use crate::config::source::{Location, Process, locate};
 use crate::config::{self, Config, LogFormat, source::Sources};
 
@@ -132,8 +134,21 @@ const UNUSABLE: u8 = 2;
 
 /// Runs the command that the process' arguments name.
 pub fn main() -> ExitCode {
+    // For nobody's use by hand, so it stands in no help, and completions offer it to nobody.
+    let outcome = if std::env::args_os().skip(1).eq([courier::COMMAND]) {
+        exchange::exchange()
+    } else {
+        command()
+    };
+    outcome.unwrap_or_else(|error| {
+        complain(&format!("error: {error:#}"));
+        ExitCode::from(UNUSABLE)
+    })
+}
+
+fn command() -> anyhow::Result<ExitCode> {
     let Arguments { global, command } = Arguments::parse();
-    let outcome = match command {
+    match command {
         None | Some(Command::Run) => run::run(&global),
         Some(Command::Check { json }) => check::check(&global, json),
         Some(Command::Health) => health::health(&global),
@@ -144,11 +159,7 @@ pub fn main() -> ExitCode {
             clap_complete::generate(shell, &mut Arguments::command(), "keybearer", &mut script);
             print(&script).map(|()| ExitCode::SUCCESS)
         }
-    };
-    outcome.unwrap_or_else(|error| {
-        complain(&format!("error: {error:#}"));
-        ExitCode::from(UNUSABLE)
-    })
+    }
 }
 
 /// A configuration that was loaded, and where from.

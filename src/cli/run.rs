@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::{Found, Global, UNUSABLE, complain, load, logging};
+use crate::auth::courier::Courier;
 use crate::auth::credentials::Credentials;
 use crate::config::Config;
 use crate::config::source::Process;
@@ -25,8 +26,8 @@ use crate::proxy::Proxy;
 use crate::proxy::serve::{self, Bound};
 use crate::upstream::Upstreams;
 
-/// How long the end waits for a token that was asked for: a refresh token that was spent for an answer
-/// which is not stored is lost.
+/// How long the end waits for a token that was asked for. A consent is lost whose code was spent for an
+/// answer which is not stored; that of a refresh is taken by the next start.
 const SETTLE: Duration = Duration::from_secs(5);
 
 /// How often idle upstream connections are looked at.
@@ -157,6 +158,7 @@ impl Parts {
             Arc::clone(&upstreams),
             metrics.clone(),
             config.store.clone(),
+            Courier::default(),
         ));
         let publisher = Publisher::new(
             &config,
@@ -167,7 +169,7 @@ impl Parts {
             },
         )?;
         let (listeners, console) = bind(&config)?;
-        // Not before all is bound: an exchange that is cut off could cost a grant.
+        // Not before all is bound: a start that fails asks nobody for anything.
         publisher.begin();
         let reader = publisher.reader();
         let proxy = Proxy::new(reader.clone(), &metrics);
@@ -281,7 +283,7 @@ async fn settle(credentials: &Credentials, signals: &mut Signals) {
     if !settled {
         warn!(
             running = exchanges.len(),
-            "A token endpoint has not answered; if it still does, a consent may be lost"
+            "A token endpoint has not answered: a refresh goes on by itself, a consent has to be given again"
         );
     }
 }

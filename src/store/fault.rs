@@ -134,6 +134,16 @@ pub enum StoreError {
         /// Why.
         cause: String,
     },
+    /// What waits for an answer cannot be used.
+    #[error("cannot {action} `{}`: {source}{}", path.display(), hint(source))]
+    NotSpooled {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system says; part of the text.
+        source: io::Error,
+    },
     /// The value was not written.
     #[error("`{key}` cannot be written to the store at `{}`: {cause}", path.display())]
     NotWritten {
@@ -156,6 +166,16 @@ pub enum StoreError {
         /// The store's file.
         path: PathBuf,
     },
+}
+
+impl StoreError {
+    pub(super) fn not_spooled(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::NotSpooled {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    }
 }
 
 /// What redb says, and what to do about it.

@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use super::fault::told;
 use super::folder::{Folder, Forbidden};
 use super::seal::Seal;
+use super::spool::Spools;
 use super::{Backend, Key, OpenError, StoreError, key_file};
 use crate::secret::Secret;
 
@@ -37,6 +38,7 @@ pub(super) struct FileBackend(Arc<Inside>);
 struct Inside {
     path: PathBuf,
     seal: Seal,
+    spools: Spools,
     /// None after a failure: redb refuses a file of which a write failed until it is opened anew.
     opened: RwLock<Option<Opened>>,
     /// Last, so that it is given up when the file is closed.
@@ -63,11 +65,13 @@ impl FileBackend {
         if !exists {
             folder.create(STORE, |file, draft| create(file, draft, &seal))?;
         }
+        let spools = Spools::in_folder(path);
         let path = folder.path(STORE);
         let opened = Opened::open(&path, &seal)?;
         Ok(Self(Arc::new(Inside {
             path,
             seal,
+            spools,
             opened: RwLock::new(Some(opened)),
             _folder: folder,
         })))
@@ -105,6 +109,10 @@ impl Backend for FileBackend {
     async fn remove(&self, key: &Key) -> Result<(), StoreError> {
         self.change(key, |table, key| table.remove(key).map(drop))
             .await
+    }
+
+    fn spools(&self) -> Option<&Spools> {
+        Some(&self.0.spools)
     }
 }
 

@@ -140,12 +140,15 @@ fn lock(folder: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Writes a folder's entries to disk.
 fn sync(folder: &Path) -> Result<(), OpenError> {
+    sync_entries(folder).map_err(OpenError::failed("sync", folder))
+}
+
+/// Writes a folder's entries to disk.
+pub(super) fn sync_entries(folder: &Path) -> io::Result<()> {
     let here = folder.as_os_str().is_empty();
     let folder = if here { Path::new(".") } else { folder };
-    let synced = File::open(folder).and_then(|folder| folder.sync_all());
-    synced.map_err(OpenError::failed("sync", folder))
+    File::open(folder)?.sync_all()
 }
 
 fn owned() -> OpenOptions {

@@ -9,6 +9,7 @@ mod folder;
 mod key_file;
 mod memory;
 mod seal;
+mod spool;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,8 @@ use zeroize::Zeroizing;
 pub use self::fault::{OpenError, StoreError};
 use self::file::FileBackend;
 use self::memory::MemoryBackend;
+use self::spool::Spools;
+pub use self::spool::{Found, Spool, SpoolKey};
 use crate::secret::Secret;
 
 /// A place to keep values by key. Clones share it.
@@ -71,6 +74,52 @@ impl Store {
     pub async fn remove(&self, key: &Key) -> Result<(), StoreError> {
         self.0.remove(key).await
     }
+
+    /// Makes a locked [`Spool`] beside the value of a key, in place of one that is there; none where a
+    /// restart forgets everything.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub async fn make_spool(&self, key: &Key) -> Result<Option<Spool>, StoreError> {
+        self.spools(key, |spools, key| spools.make(key).map(Some))
+            .await
+    }
+
+    /// The spool beside the value of a key, not locked; none if there is none.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub async fn open_spool(
+        &self,
+        key: &Key,
+        sealed_with: &SpoolKey,
+    ) -> Result<Option<Spool>, StoreError> {
+        let sealed_with = sealed_with.clone();
+        self.spools(key, move |spools, key| spools.open(key, &sealed_with))
+            .await
+    }
+
+    /// Removes the spool beside the value of a key, if there is one.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub async fn remove_spool(&self, key: &Key) -> Result<(), StoreError> {
+        let removed = self.spools(key, |spools, key| spools.remove(key).map(|()| None));
+        removed.await.map(drop)
+    }
+
+    /// Works on files, on a thread that may wait for them.
+    async fn spools<F>(&self, key: &Key, work: F) -> Result<Option<Spool>, StoreError>
+    where
+        F: FnOnce(&Spools, &Key) -> Result<Option<Spool>, StoreError> + Send + 'static,
+    {
+        let Some(spools) = self.0.spools().cloned() else {
+            return Ok(None);
+        };
+        let (inside, name) = (spools.clone(), key.clone());
+        let worked = tokio::task::spawn_blocking(move || work(&inside, &name)).await;
+        worked.unwrap_or_else(|error| Err(spools.not_used(key, error)))
+    }
 }
 
 /// The name of a value, such as `oauth2/NAME/HEXDIGEST`. It is no secret: it is stored as it is, and
@@ -104,4 +153,9 @@ trait Backend: fmt::Debug + Send + Sync {
     async fn put(&self, key: &Key, value: &[u8]) -> Result<(), StoreError>;
 
     async fn remove(&self, key: &Key) -> Result<(), StoreError>;
+
+    /// Where answers wait for values; nowhere, if a restart forgets those.
+    fn spools(&self) -> Option<&Spools> {
+        None
+    }
 }

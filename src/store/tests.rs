@@ -2,6 +2,7 @@
 
 mod child;
 mod damage;
+mod spool;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

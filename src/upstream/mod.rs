@@ -69,7 +69,7 @@ pub struct Attempt {
 }
 
 /// Trusted certificates of a connection's own; none for the system's.
-type Roots = Option<Arc<[CertificateDer<'static>]>>;
+pub type Roots = Option<Arc<[CertificateDer<'static>]>>;
 
 impl Upstream {
     async fn fresh_link(&self, timeouts: &Timeouts) -> Result<Box<Link>, Problem> {
@@ -219,26 +219,27 @@ impl Upstreams {
     pub fn build(&self, connection: &Connection) -> Result<Option<Arc<Upstream>>, rustls::Error> {
         let destination = connection.base_url.destination();
         let server_name = connection.tls.server_name.clone();
-        self.one_for(destination, connection, server_name, spellings(connection))
+        let roots = &connection.tls.ca_certificate;
+        self.one_for(destination, roots, server_name, spellings(connection))
     }
 
-    /// The upstream behind another URL that a connection needs, such as its token endpoint: reached
-    /// and trusted as the connection is. Its `tls.server_name` is for the base URL's host alone.
+    /// The upstream behind another URL that a connection needs, such as its token endpoint: trusted as
+    /// the connection is. Its `tls.server_name` is for the base URL's host alone.
     ///
     /// # Errors
     /// The connection's certificates cannot be trusted as roots.
     pub fn endpoint(
         &self,
-        connection: &Connection,
+        roots: &Roots,
         url: &BaseUrl,
     ) -> Result<Option<Arc<Upstream>>, rustls::Error> {
-        self.one_for(url.destination(), connection, None, None)
+        self.one_for(url.destination(), roots, None, None)
     }
 
     fn one_for(
         &self,
         destination: &Destination,
-        connection: &Connection,
+        roots: &Roots,
         own_name: Option<ServerName<'static>>,
         spellings: Option<Arc<[Box<str>]>>,
     ) -> Result<Option<Arc<Upstream>>, rustls::Error> {
@@ -249,7 +250,7 @@ impl Upstreams {
             scheme: *scheme,
             host: host.clone(),
             port: *port,
-            roots: connection.tls.ca_certificate.clone(),
+            roots: roots.clone(),
             server_name: own_name,
             spellings,
         };

@@ -52,8 +52,6 @@ pub struct TokenRequest {
     pub redirect_uri: Option<String>,
     /// Which refresh token was shown.
     pub refresh_token_sha256: Option<String>,
-    /// Which access token was issued.
-    pub access_token_sha256: Option<String>,
     /// `pending`, `issued`, `refused` (by the server's rules), or by a [`Mode`]: `unavailable`,
     /// `hung`, `closed`, `held`.
     pub outcome: String,

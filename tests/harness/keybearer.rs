@@ -4,10 +4,11 @@ use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process_group, setrlimit};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -33,6 +34,8 @@ pub struct Setup {
     args: Vec<OsString>,
     format: &'static str,
     config: Option<PathBuf>,
+    program: PathBuf,
+    own_group: bool,
 }
 
 /// A running keybearer, killed when dropped.
@@ -56,6 +59,8 @@ impl Setup {
             args: Vec::new(),
             format: "json",
             config: None,
+            program: executable(),
+            own_group: false,
         }
     }
 
@@ -121,6 +126,21 @@ impl Setup {
         self
     }
 
+    /// Runs a copy of the executable, in the folder under this name.
+    #[must_use]
+    pub fn copied(mut self, name: &str) -> Self {
+        self.program = self.path(name);
+        fs::copy(executable(), &self.program).unwrap();
+        self
+    }
+
+    /// Starts it as the leader of a process group of its own.
+    #[must_use]
+    pub fn own_group(mut self) -> Self {
+        self.own_group = true;
+        self
+    }
+
     /// Takes this path, under the folder, for `--config` and writes no configuration.
     #[must_use]
     pub fn config(mut self, path: &str) -> Self {
@@ -160,7 +180,7 @@ impl Setup {
 
     /// The executable with these arguments, in the folder, without the environment of the tests.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(executable());
+        let mut command = Command::new(&self.program);
         command.current_dir(self.dir.path()).env_clear();
         command.env("HOME", self.dir.path());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -192,6 +212,9 @@ impl Setup {
         }
         let mut command = self.command(&["run", "--log-format", self.format]);
         command.arg("--config").arg(self.config_path());
+        if self.own_group {
+            command.process_group(0);
+        }
         let mut process = Process::spawn(&mut command);
         let proxy = listening(&mut process, "proxy").await;
         let console = listening(&mut process, "console").await;
@@ -305,6 +328,31 @@ impl Keybearer {
         (self.setup, exit.stderr)
     }
 
+    /// Sends a signal to the process group that it leads.
+    pub fn signal_group(&self, signal: Signal) {
+        assert!(self.setup.own_group, "the group is that of the tests");
+        kill_process_group(Pid::from_raw(self.id().cast_signed()).unwrap(), signal).unwrap();
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// The processes that make exchanges for it.
+    pub fn couriers(&self) -> Vec<u32> {
+        let of_ours = |id: &u32| {
+            let read = |name| fs::read_to_string(format!("/proc/{id}/{name}")).unwrap_or_default();
+            let status = read("status");
+            let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+            let parent = parent.and_then(|id| id.trim().parse().ok());
+            parent == Some(self.id()) && read("cmdline").contains("exchange")
+        };
+        let all = fs::read_dir("/proc").unwrap();
+        let ids = all.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+        ids.filter(of_ours).collect()
+    }
+
     /// Asks it to end, waits for that, and gives its folder for another start.
     pub async fn stop(mut self) -> (Setup, Exit) {
         self.signal(Signal::TERM);
@@ -344,7 +392,7 @@ impl Keybearer {
 
     /// Its resident memory in bytes.
     pub fn resident(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:"));
         let kib = line.and_then(|line| line.split_whitespace().nth(1));
         kib.unwrap().parse::<u64>().unwrap() * 1024

@@ -73,17 +73,20 @@ async fn the_wait_has_an_end() {
     let World {
         server,
         mut keybearer,
-    } = refreshing(Mode::hang()).await;
+    } = refreshing(Mode::hold()).await;
     keybearer.signal(Signal::TERM);
     let begun = Instant::now();
     let exit = keybearer.exit().await;
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
     assert!(exit.stderr.contains("has not answered"), "{}", exit.stderr);
     assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
-    // What hung was never taken, so the connection goes on.
+    // Whoever asked is not ended by that.
     server.set_mode(Mode::up()).await;
     let (setup, _) = keybearer.kill().await;
     let keybearer = setup.start().await;
+    keybearer
+        .logged(&["Answer of an earlier refresh taken"])
+        .await;
     World { server, keybearer }.assert_works().await;
 }
 

@@ -96,9 +96,7 @@ export class TokenEndpoint {
     if (error?.error_detail === 'refresh token already used') {
       this.reuses += 1;
     }
-    const { access_token: accessToken } = context.body ?? {};
     Object.assign(entry, {
-      access_token_sha256: accessToken ? sha256(accessToken) : undefined,
       client_id: context.oidc.client?.clientId ?? entry.client_id,
       outcome,
       ended: Date.now(),

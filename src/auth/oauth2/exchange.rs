@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use url::Url;
 
 use super::OAuth2Renewal;
+use crate::auth::courier::Courier;
 use crate::auth::fetch::{EXCHANGE, Endpoint, FetchFault, Role};
 use crate::auth::jwt::{BearerClaims, Signer};
 use crate::auth::metadata::{self, Metadata};
@@ -16,6 +17,7 @@ use crate::auth::token_endpoint::{
 use crate::connection::Connection;
 use crate::connection::oauth2::{ClientAuthentication, Grant, JwtBearer, OAuth2, SigningKey};
 use crate::secret::Secret;
+use crate::store::Spool;
 use crate::upstream::Upstreams;
 
 /// The way to a connection's endpoints: the same that its requests take.
@@ -34,7 +36,8 @@ pub(super) enum Ask<'a> {
         verifier: Option<&'a Secret>,
     },
     Device(&'a Secret),
-    Refresh(&'a Secret),
+    /// With the spool for the answer, if it is to outlive this process.
+    Refresh(&'a Secret, Option<&'a Arc<Spool>>),
     /// Nothing but our own credential.
     Unattended,
 }
@@ -98,7 +101,7 @@ impl OAuth2Renewal {
                 verifier,
             },
             (Ask::Device(code), _) => TokenGrant::DeviceCode(code),
-            (Ask::Refresh(token), _) => TokenGrant::RefreshToken(token),
+            (Ask::Refresh(token, _), _) => TokenGrant::RefreshToken(token),
             (Ask::Unattended, Some(assertion)) => TokenGrant::JwtBearer(assertion),
             (Ask::Unattended, None) => TokenGrant::ClientCredentials,
         };
@@ -119,13 +122,32 @@ impl OAuth2Renewal {
             params: &settings.params,
             field: &settings.token.field,
         };
-        let answer = token_endpoint::exchange(&endpoint, &request, now).await;
+        let answer = match (ask, &self.kept) {
+            (Ask::Refresh(_, Some(spool)), Some(kept)) => {
+                carried(&kept.courier, &endpoint, &request, spool, now).await
+            }
+            _ => token_endpoint::exchange(&endpoint, &request, now).await,
+        };
         if answer.as_ref().is_err_and(TokenFault::is_misconfigured) {
             // A secret that was replaced at the provider is told anew by its command.
             self.answers.forget().await;
         }
         Ok(answer?)
     }
+}
+
+/// An exchange that is made by a process of its own.
+async fn carried(
+    courier: &Courier,
+    endpoint: &Endpoint,
+    request: &TokenRequest<'_>,
+    spool: &Arc<Spool>,
+    now: SystemTime,
+) -> Result<TokenAnswer, TokenFault> {
+    let mut prepared = request.prepare(endpoint, now)?;
+    let authorization = prepared.authorization.take();
+    let answer = courier.carry(endpoint, prepared.form(), authorization, spool);
+    prepared.read(endpoint, &answer.await?, now)
 }
 
 /// Why there was no exchange, or no good end of it.

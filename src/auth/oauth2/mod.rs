@@ -5,6 +5,7 @@ mod exchange;
 mod kept;
 pub mod link;
 mod record;
+mod refresh;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -109,100 +110,12 @@ impl OAuth2Renewal {
         self.lease(&Record::new(answer, None, now, lifetime))
     }
 
-    /// Spends the refresh token that is stored now, whoever stored it.
-    async fn refresh(&self, kept: &Kept, now: SystemTime) -> Result<Lease<Fixed>, Fault> {
-        let mut grant = kept.grant.lock().await;
-        let _awaited = kept.begin()?;
-        if let Some(lease) = self.save(kept, &mut grant, now).await? {
-            return Ok(lease);
-        }
-        let mut record = kept.read().await?.ok_or_else(|| self.not_linked())?;
-        loop {
-            let Some(token) = record.refresh_token.clone() else {
-                return Err(Fault::new(Lapse::Reauthorize, self.in_words(NOT_RENEWED)));
-            };
-            let unanswered = record.shown;
-            if unanswered.is_none() {
-                record.shown = Some(now);
-                kept.note(&record).await?;
-            }
-            let refused = match self.exchange(Ask::Refresh(&token), now).await {
-                Ok(answer) => {
-                    let lifetime = self.settings.default_lifetime;
-                    grant.unsaved = Some(Record::new(answer, Some(token), now, lifetime));
-                    let saved = self.save(kept, &mut grant, now).await?;
-                    return saved.ok_or_else(|| self.over());
-                }
-                Err(fault) => fault,
-            };
-            if let Some(next) = refused.refresh_token() {
-                // What else is wrong with the answer, the old one is spent.
-                record.refresh_token = Some(next);
-                record.shown = None;
-                grant.unsaved = Some(record);
-                self.save(kept, &mut grant, now).await?;
-                return Err(refused.into_fault());
-            }
-            if !refused.is_grant_dead() {
-                return Err(refused.into_fault());
-            }
-            // Another replica may have spent it: then what it got is in the store.
-            match kept.read().await? {
-                Some(newer) if newer.refresh_token != Some(token) => record = newer,
-                _ => return Err(self.dead(refused, unanswered)),
-            }
-        }
-    }
-
-    /// Stores what came of an exchange and is not stored yet; gives its token if that can be used.
-    ///
-    /// # Errors
-    /// The store failed: what came is held, and nothing else is spent before it is stored.
-    async fn save(
-        &self,
-        kept: &Kept,
-        grant: &mut GrantState,
-        now: SystemTime,
-    ) -> Result<Option<Lease<Fixed>>, Fault> {
-        let Some(record) = &grant.unsaved else {
-            return Ok(None);
-        };
-        kept.write(record).await?;
-        let lease = self.lease(record);
-        grant.unsaved = None;
-        Ok(Some(lease?).filter(|lease| lease.is_live(now)))
-    }
-
-    /// A token that was at its end when it came.
-    fn over(&self) -> Fault {
-        let detail = format!(
-            "the token of `{}` was at its end before it was here; check its lifetime at the provider",
-            self.name
-        );
-        Fault::new(Lapse::Passing, detail)
-    }
-
     fn not_linked(&self) -> Fault {
         let detail = format!(
             "nobody has consented yet; run `keybearer link {}` or open the link's page on the console",
             self.name
         );
         Fault::new(Lapse::NotLinked, detail)
-    }
-
-    fn dead(&self, refused: ExchangeFault, unanswered: Option<SystemTime>) -> Fault {
-        let detail = refused.into_fault().detail;
-        let cause = unanswered.map_or_else(String::new, |at| {
-            format!(
-                "; a refresh of {} was cut off before its answer was stored, which may be why: its refresh token was then used up",
-                humantime::format_rfc3339_seconds(at)
-            )
-        });
-        let detail = format!(
-            "{detail}{cause}; link the connection again (`keybearer link {}`)",
-            self.name
-        );
-        Fault::new(Lapse::Reauthorize, detail)
     }
 
     fn in_words(&self, text: &str) -> String {
@@ -216,11 +129,12 @@ impl Renewal<Fixed> for OAuth2Renewal {
         let Some(kept) = &self.kept else {
             return Ok(None);
         };
-        let record = kept.read().await?.ok_or_else(|| self.not_linked())?;
+        let record = kept.recall().await?.ok_or_else(|| self.not_linked())?;
         let mut lease = self.lease(&record)?;
         if lease.is_live(now) {
-            if record.shown.is_some() {
-                // Providers that take a refresh token twice do so for a moment only.
+            if record.note.is_some() {
+                // The answer may be there already. And where it is lost, providers that take a refresh
+                // token twice do so for a moment only.
                 lease.renews = Some(now);
             }
             return Ok(Some(lease));

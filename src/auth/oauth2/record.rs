@@ -11,9 +11,10 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::auth::token_endpoint::TokenAnswer;
 use crate::connection::oauth2::{Grant, OAuth2};
 use crate::secret::{Origin, Secret};
-use crate::store::Key;
+use crate::store::{Key, SpoolKey};
 
 /// The tokens of one consent.
+#[derive(Clone)]
 pub(super) struct Record {
     pub(super) token: Secret,
     pub(super) refresh_token: Option<Secret>,
@@ -22,8 +23,19 @@ pub(super) struct Record {
     /// When it ends; none if nobody said.
     pub(super) expires: Option<SystemTime>,
     pub(super) scope: Option<String>,
-    /// When the refresh token was first shown, as long as no answer to that was stored.
-    pub(super) shown: Option<SystemTime>,
+    /// That the refresh token is being shown, as long as no answer to that was stored.
+    pub(super) note: Option<Note>,
+}
+
+/// That a refresh token is being shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Note {
+    /// When its exchange began.
+    pub(super) at: SystemTime,
+    /// When it was shown before, and no answer to that came.
+    pub(super) before: Option<SystemTime>,
+    /// What the spool of the answer is sealed with; none if there is no spool.
+    pub(super) spool: Option<SpoolKey>,
 }
 
 /// As it is written.
@@ -40,12 +52,17 @@ struct Written {
     scope: Option<String>,
     #[serde(default)]
     shown: Option<u64>,
+    #[serde(default)]
+    shown_before: Option<u64>,
+    #[serde(default)]
+    spool: Option<String>,
 }
 
 impl Drop for Written {
     fn drop(&mut self) {
         self.token.zeroize();
         self.refresh_token.zeroize();
+        self.spool.zeroize();
     }
 }
 
@@ -75,7 +92,7 @@ impl Record {
                 .or(default_lifetime)
                 .map(|lifetime| obtained + lifetime),
             scope: answer.scope,
-            shown: None,
+            note: None,
         }
     }
 
@@ -88,11 +105,16 @@ impl Record {
             obtained: time(written.obtained),
             expires: written.expires.map(time),
             scope: written.scope.take(),
-            shown: written.shown.map(time),
+            note: written.shown.map(|at| Note {
+                at: time(at),
+                before: written.shown_before.map(time),
+                spool: written.spool.as_deref().map(SpoolKey::new),
+            }),
         })
     }
 
     pub(super) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        let note = self.note.as_ref();
         let written = Written {
             token: self.token.expose().to_owned(),
             refresh_token: self
@@ -102,7 +124,11 @@ impl Record {
             obtained: milliseconds(self.obtained),
             expires: self.expires.map(milliseconds),
             scope: self.scope.clone(),
-            shown: self.shown.map(milliseconds),
+            shown: note.map(|note| milliseconds(note.at)),
+            shown_before: note.and_then(|note| note.before).map(milliseconds),
+            spool: note
+                .and_then(|note| note.spool.as_ref())
+                .map(|key| key.expose().to_owned()),
         };
         // Texts and numbers can always be written as JSON.
         Zeroizing::new(serde_json::to_vec(&written).unwrap_or_default())

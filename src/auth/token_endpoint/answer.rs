@@ -40,7 +40,7 @@ pub(in crate::auth) enum Unread {
 /// An error answer's members as the server sent them.
 #[derive(Debug)]
 pub(in crate::auth) struct Raw {
-    error: String,
+    pub(super) error: String,
     description: Option<String>,
     uri: Option<String>,
 }
@@ -56,6 +56,22 @@ pub(super) fn read(
         Unread::Unusable(why, _) => Unread::Unusable(why, refresh_token(&members.0)),
         other => other,
     })
+}
+
+/// Reads an answer to a refresh. Slack nests a user's token where a code is exchanged, and not where it
+/// is refreshed: then it stands at the top, under its own name.
+pub(super) fn read_refreshed(
+    answer: &Answer,
+    field: &[Box<str>],
+    now: SystemTime,
+) -> Result<TokenAnswer, Unread> {
+    let read = read(answer, field, now);
+    match field {
+        [_, .., name] => read.or_else(|unread| {
+            self::read(answer, std::slice::from_ref(name), now).map_err(|_| unread)
+        }),
+        _ => read,
+    }
 }
 
 /// A refresh token anywhere in an answer: one that was given in place of another is not to be lost,

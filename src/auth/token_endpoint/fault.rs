@@ -164,6 +164,11 @@ impl Refusal {
         known(code).is_some()
     }
 
+    /// Whether a code says that the grant is no longer good.
+    pub(super) fn is_dead(code: &str) -> bool {
+        known(code) == Some(Meaning::GrantDead)
+    }
+
     /// What to do about it.
     fn advice(&self) -> Option<&'static str> {
         Some(match self.error.as_str() {

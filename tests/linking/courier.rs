@@ -1,0 +1,462 @@
+//! Exchanges of refresh tokens outlive the process that needs them: what a kill at each of their steps
+//! leaves, and what the next start makes of it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+
+use super::{
+    SECRET, World, authorization_url, call, drive, link, parameter, settings, setup, shown,
+    wait_for_state,
+};
+use crate::harness::{
+    Answer, AuthorizationServer, Gate, Keybearer, Mode, Process, Setup, Step, Upstream, connection,
+    eventually, executable,
+};
+use crate::secrets::forms;
+
+const TAKEN: &str = "Answer of an earlier refresh taken";
+const WAITING: &str = "Waiting for a refresh that began before";
+
+/// A linked connection whose refresh the server holds, and the process that waits for its answer.
+async fn held(setup: Setup) -> (World, u32) {
+    let server = AuthorizationServer::start(settings()).await;
+    let keybearer = setup.tables(&drive(&server, "")).start().await;
+    link(&keybearer, "drive").await;
+    server.revoke_access_tokens().await;
+    server.set_mode(Mode::hold().grant("refresh_token")).await;
+    let mut caller = keybearer.caller().await;
+    caller.send(keybearer.get("/drive/x").bytes()).await;
+    server.wait_for_token_requests("refresh_token", 1).await;
+    let [courier] = keybearer.couriers()[..] else {
+        panic!("{:?}", keybearer.couriers());
+    };
+    (World { server, keybearer }, courier)
+}
+
+/// Sends a signal to a process that is not a child of ours.
+fn send(id: u32, signal: Signal) {
+    kill_process(Pid::from_raw(id.cast_signed()).unwrap(), signal).unwrap();
+}
+
+async fn gone(id: u32) {
+    let process = PathBuf::from(format!("/proc/{id}/exe"));
+    // A zombie that nobody waits for has none, either.
+    eventually("the end of a courier", async || {
+        fs::read_link(&process).is_err().then_some(())
+    })
+    .await;
+}
+
+/// The one spool there is.
+fn spool(setup: &Setup) -> PathBuf {
+    let spools = spools(setup);
+    assert_eq!(spools.len(), 1, "{spools:?}");
+    spools.into_iter().next().unwrap()
+}
+
+fn spools(setup: &Setup) -> BTreeSet<PathBuf> {
+    let folder = fs::read_dir(setup.path(".local/state/keybearer/spool"));
+    let files = folder.into_iter().flatten();
+    files.map(|file| file.unwrap().path()).collect()
+}
+
+/// How many refreshes the server has seen.
+async fn asked(server: &AuthorizationServer) -> usize {
+    server.token_requests("refresh_token").await.len()
+}
+
+#[tokio::test]
+async fn a_start_waits_for_an_answer_that_is_still_to_come() {
+    let (World { server, keybearer }, courier) = held(setup()).await;
+    let (setup, _) = keybearer.kill().await;
+    let keybearer = setup.start().await;
+    keybearer.logged(&[WAITING]).await;
+    server.set_mode(Mode::up()).await;
+    keybearer.logged(&[TAKEN]).await;
+    gone(courier).await;
+    assert_eq!(asked(&server).await, 1);
+    let world = World { server, keybearer };
+    world.assert_works().await;
+    assert_eq!(spools(world.keybearer.setup()), BTreeSet::new());
+    // And the refresh token that came with it is good.
+    world.server.revoke_access_tokens().await;
+    world.assert_works().await;
+    assert_eq!(asked(&world.server).await, 2);
+}
+
+#[tokio::test]
+async fn an_answer_that_came_meanwhile_is_taken() {
+    let (World { server, keybearer }, courier) = held(setup()).await;
+    let (setup, _) = keybearer.kill().await;
+    server.set_mode(Mode::up()).await;
+    gone(courier).await;
+    let keybearer = setup.start().await;
+    keybearer.logged(&[TAKEN]).await;
+    assert!(!keybearer.log().contains(WAITING));
+    let world = World { server, keybearer };
+    world.assert_works().await;
+    assert_eq!(asked(&world.server).await, 1);
+}
+
+#[tokio::test]
+async fn two_starts_within_one_exchange() {
+    let (World { server, keybearer }, _) = held(setup()).await;
+    let (setup, _) = keybearer.kill().await;
+    let keybearer = setup.start().await;
+    keybearer.logged(&[WAITING]).await;
+    let (setup, _) = keybearer.kill().await;
+    let keybearer = setup.start().await;
+    keybearer.logged(&[WAITING]).await;
+    server.set_mode(Mode::up()).await;
+    keybearer.logged(&[TAKEN]).await;
+    let world = World { server, keybearer };
+    world.assert_works().await;
+    assert_eq!(asked(&world.server).await, 1);
+}
+
+#[tokio::test]
+async fn what_ends_a_session_or_a_service_does_not_end_it() {
+    let (
+        World {
+            server,
+            mut keybearer,
+        },
+        courier,
+    ) = held(setup().own_group()).await;
+    keybearer.signal_group(Signal::TERM);
+    keybearer.logged(&["Waiting for tokens"]).await;
+    keybearer.signal_group(Signal::TERM);
+    let exit = keybearer.exit().await;
+    assert!(exit.stderr.contains("has not answered"), "{}", exit.stderr);
+    // systemd signals everything that belongs to a service.
+    for signal in [Signal::TERM, Signal::HUP, Signal::INT, Signal::QUIT] {
+        send(courier, signal);
+    }
+    let (setup, _) = keybearer.kill().await;
+    let keybearer = setup.start().await;
+    keybearer.logged(&[WAITING]).await;
+    server.set_mode(Mode::up()).await;
+    keybearer.logged(&[TAKEN]).await;
+    let world = World { server, keybearer };
+    world.assert_works().await;
+    assert_eq!(asked(&world.server).await, 1);
+}
+
+#[tokio::test]
+async fn a_server_that_did_nothing_is_asked_again() {
+    let (World { server, keybearer }, courier) = held(setup()).await;
+    let (setup, _) = keybearer.kill().await;
+    server.set_mode(Mode::close().times(1)).await;
+    gone(courier).await;
+    let world = World {
+        keybearer: setup.start().await,
+        server,
+    };
+    // Unasked: where a server forgives a second use, it does so for a moment only.
+    let refreshed = async || (world.refreshed().await == 1).then_some(());
+    eventually("a refresh", refreshed).await;
+    world.assert_works().await;
+}
+
+/// Everything is killed, as when a container ends: nobody can know what became of the token.
+#[tokio::test]
+async fn where_the_courier_is_killed_too_it_says_so() {
+    let (World { server, keybearer }, courier) = held(setup()).await;
+    let (setup, _) = keybearer.kill().await;
+    send(courier, Signal::KILL);
+    gone(courier).await;
+    server.set_mode(Mode::up()).await;
+    let issued = async || (server.log().await.last()?.outcome == "issued").then_some(());
+    eventually("the answer that nobody gets", issued).await;
+    says_that_it_was_cut_off(&server, setup.start().await).await;
+}
+
+/// Waits until it is known that the grant is lost, and gives why.
+async fn dead(keybearer: &Keybearer) -> String {
+    // The old access token is as good as it was, until the upstream says that it is not.
+    assert_eq!(call(keybearer, "/drive/x").await.status, 401);
+    let shown = wait_for_state(keybearer, "drive", "reauthorize").await;
+    shown["last_error"].as_str().unwrap().to_owned()
+}
+
+async fn says_that_it_was_cut_off(server: &AuthorizationServer, keybearer: Keybearer) {
+    let error = dead(&keybearer).await;
+    assert!(error.contains("was cut off"), "{error}");
+    assert_eq!(asked(server).await, 2, "once more, and no more");
+    link(&keybearer, "drive").await;
+    let reuses = server.reuses().await;
+    server.revoke_access_tokens().await;
+    assert_eq!(call(&keybearer, "/drive/x").await.status, 200);
+    assert_eq!(server.reuses().await, reuses);
+}
+
+#[tokio::test]
+async fn a_courier_that_is_killed_alone_is_another_attempt() {
+    let (world, courier) = held(setup()).await;
+    send(courier, Signal::KILL);
+    let told = async || {
+        let shown = shown(&world.keybearer, "drive").await;
+        shown["last_error"].as_str().map(str::to_owned)
+    };
+    let error = eventually("the end of the courier to be told", told).await;
+    assert!(
+        error.contains("was ended before") && error.contains("signal 9"),
+        "{error}"
+    );
+    // What it asked for is not done.
+    world.server.set_mode(Mode::close().times(1)).await;
+    wait_for_state(&world.keybearer, "drive", "ready").await;
+    world.assert_works().await;
+}
+
+#[tokio::test]
+async fn a_damaged_answer_is_none() {
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [Damage; 3] = [
+        |bytes| *bytes.last_mut().unwrap() ^= 1,
+        |bytes| bytes.truncate(bytes.len() - 1),
+        |bytes| bytes[0] ^= 1,
+    ];
+    for damage in damages {
+        let (World { server, keybearer }, courier) = held(setup()).await;
+        let (setup, _) = keybearer.kill().await;
+        server.set_mode(Mode::up()).await;
+        gone(courier).await;
+        let path = spool(&setup);
+        let mut bytes = fs::read(&path).unwrap();
+        damage(&mut bytes);
+        fs::write(&path, bytes).unwrap();
+        says_that_it_was_cut_off(&server, setup.start().await).await;
+    }
+}
+
+/// A client's secret that a program tells, which waits while there is a file.
+fn with_a_slow_secret(server: &AuthorizationServer) -> String {
+    let script = format!(
+        "if [ -e wait ]; then touch waits; while [ -e wait ]; do sleep 0.05; done; fi; echo {SECRET}"
+    );
+    let command = json!(["sh", "-c", script]);
+    let secret = format!("{{ command = {command} }}");
+    drive(server, "").replace("{ env = \"CLIENT_SECRET\" }", &secret)
+}
+
+/// Linked, and killed when the note of a refresh is written, but the courier is not started yet.
+async fn killed_before_the_courier() -> (AuthorizationServer, Setup) {
+    let server = AuthorizationServer::start(settings()).await;
+    let keybearer = setup().tables(&with_a_slow_secret(&server)).start().await;
+    link(&keybearer, "drive").await;
+    // What the program has told is forgotten.
+    let (setup, _) = keybearer.kill().await;
+    setup.write("wait", "");
+    server.revoke_access_tokens().await;
+    let keybearer = setup.start().await;
+    let mut caller = keybearer.caller().await;
+    caller.send(keybearer.get("/drive/x").bytes()).await;
+    let waits = keybearer.setup().path("waits");
+    eventually("the program to wait", async || waits.exists().then_some(())).await;
+    let (setup, _) = keybearer.kill().await;
+    assert!(spool(&setup).exists());
+    fs::remove_file(setup.path("wait")).unwrap();
+    (server, setup)
+}
+
+#[tokio::test]
+async fn killed_before_the_token_is_shown_it_goes_on() {
+    let (server, setup) = killed_before_the_courier().await;
+    let world = World {
+        keybearer: setup.start().await,
+        server,
+    };
+    let refreshed = async || (world.refreshed().await == 1).then_some(());
+    eventually("a refresh", refreshed).await;
+    world.assert_works().await;
+}
+
+#[tokio::test]
+async fn what_was_never_shown_is_not_called_cut_off() {
+    let (server, setup) = killed_before_the_courier().await;
+    server.revoke_grants().await;
+    let keybearer = setup.start().await;
+    let error = dead(&keybearer).await;
+    assert!(
+        error.contains("invalid_grant") && !error.contains("cut off"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn where_none_can_be_started_the_process_asks_by_itself() {
+    let server = AuthorizationServer::start(settings()).await;
+    let setup = setup().copied("keybearer").tables(&drive(&server, ""));
+    let keybearer = setup.start().await;
+    link(&keybearer, "drive").await;
+    let program = keybearer.setup().path("keybearer");
+    let mode = |mode| fs::set_permissions(&program, fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o600);
+    for round in 1..=2 {
+        server.revoke_access_tokens().await;
+        assert_eq!(call(&keybearer, "/drive/x").await.status, 200);
+        assert_eq!(asked(&server).await, round);
+    }
+    let log = keybearer.log();
+    let warnings: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("Refreshing in this process"))
+        .collect();
+    assert_eq!(warnings.len(), 1, "{log}");
+    assert!(warnings[0].contains("Permission denied"), "{warnings:?}");
+
+    // What that risks is noted in the spool: the start knows that the token may have been shown.
+    server.revoke_access_tokens().await;
+    server.set_mode(Mode::hold().grant("refresh_token")).await;
+    let mut caller = keybearer.caller().await;
+    caller.send(keybearer.get("/drive/x").bytes()).await;
+    server.wait_for_token_requests("refresh_token", 3).await;
+    assert_eq!(keybearer.couriers(), [0; 0]);
+    mode(0o700);
+    let (setup, _) = keybearer.kill().await;
+    server.set_mode(Mode::up()).await;
+    let issued = async || (server.log().await.last()?.outcome == "issued").then_some(());
+    eventually("the answer that nobody gets", issued).await;
+    let keybearer = setup.start().await;
+    let error = dead(&keybearer).await;
+    assert!(error.contains("was cut off"), "{error}");
+}
+
+#[tokio::test]
+async fn by_hand_it_does_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    for args in [&["exchange"][..], &["exchange", "--help"]] {
+        let mut command = Command::new(executable());
+        let exit = Process::run(command.args(args).current_dir(folder.path())).await;
+        assert_eq!(exit.code, Some(2), "{exit:?}");
+        assert!(exit.stderr.contains("exchange"), "{exit:?}");
+        assert_eq!(exit.stdout, "");
+    }
+    for args in [&["--help"][..], &["completions", "bash"]] {
+        let exit = Process::run(Command::new(executable()).args(args)).await;
+        assert!(!exit.stdout.contains("exchange"), "{}", exit.stdout);
+    }
+}
+
+const REFRESH: &str = "canary-refresh-first";
+
+/// Tokens of a name, with those of the next refresh.
+fn tokens(name: &str) -> Answer {
+    let content = json!({
+        "access_token": format!("canary-access-{name}"),
+        "refresh_token": format!("canary-refresh-{name}"),
+        "token_type": "Bearer", "expires_in": 3600,
+    });
+    let fields = "Content-Type: application/json\r\n";
+    Answer::sized("200 OK", fields, &content.to_string())
+}
+
+/// A linked connection of which the API refuses the first token.
+async fn scripted(upstream: &Upstream, second: Answer) -> Keybearer {
+    let auth = format!(
+        "auth = {{ type = \"oauth2_authorization_code\", authorization_url = \"{}\", token_url = \"{}\", client_id = \"id\", client_secret = {{ env = \"CLIENT_SECRET\" }} }}",
+        upstream.url("/authorize"),
+        upstream.url("/token")
+    );
+    upstream.on_each("/token", [tokens("first"), second]);
+    let keybearer = setup().tables(&connection("drive", &upstream.url("/api"), &auth));
+    let keybearer = keybearer.arg("--log-level").arg("trace").start().await;
+    let url = authorization_url(&keybearer, "drive").await;
+    let state = parameter(&url, "state").unwrap();
+    let path = format!("/oauth/callback?code=canary-code&state={state}");
+    assert_eq!(keybearer.ask("GET", &path).send().await.status, 200);
+    let refused = Answer::sized("401 Unauthorized", "", "");
+    upstream.on_each("/api/x", [refused, Answer::ok("at last")]);
+    keybearer
+}
+
+/// Fails if a secret of the exchange is in a text, in any form.
+fn assert_silent(what: &str, bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    for canary in ["canary-", SECRET, REFRESH, "canary-access-second"] {
+        for form in forms(canary) {
+            assert!(!text.contains(&form), "{what} shows {form}");
+        }
+    }
+}
+
+/// What a process has open: the targets of its descriptors, as the system names them.
+fn open_files(id: u32) -> BTreeSet<String> {
+    let files = fs::read_dir(format!("/proc/{id}/fd")).unwrap();
+    let targets = files.filter_map(|file| fs::read_link(file.unwrap().path()).ok());
+    targets
+        .map(|path| path.to_string_lossy().into_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_courier_has_nothing_that_it_does_not_need_and_shows_nothing() {
+    let upstream = Upstream::start().await;
+    let gate = Gate::new();
+    let mut slow = Answer(vec![Step::Read, Step::Wait(gate.clone())]);
+    slow.0.extend(tokens("second").0.into_iter().skip(1));
+    let keybearer = scripted(&upstream, slow).await;
+    let mut caller = keybearer.caller().await;
+    caller.send(keybearer.get("/drive/x").bytes()).await;
+    let second = async || {
+        let all = upstream.requests();
+        let tokens = all.iter().filter(|request| request.target() == "/token");
+        (tokens.count() == 2).then_some(())
+    };
+    eventually("a refresh", second).await;
+    let [courier] = keybearer.couriers()[..] else {
+        panic!("no courier");
+    };
+    for name in ["cmdline", "environ"] {
+        assert_silent(name, &fs::read(format!("/proc/{courier}/{name}")).unwrap());
+    }
+    let path = spool(keybearer.setup());
+    assert_private(&path);
+    assert_silent("the spool", &fs::read(&path).unwrap());
+    // But for the spool, and the pipe for what that does not take. What we have open ourselves, all of
+    // our children may have.
+    let own = open_files(std::process::id());
+    let ours = |name: &&String| **name != path.to_string_lossy() && !own.contains(*name);
+    let open = [keybearer.id(), courier].map(open_files);
+    let shared: Vec<_> = open[0].intersection(&open[1]).filter(ours).collect();
+    let shared: Vec<_> = shared
+        .iter()
+        .filter(|name| !name.starts_with("anon_inode:"))
+        .collect();
+    assert!(
+        shared.len() == 1 && shared[0].starts_with("pipe:"),
+        "{shared:?}"
+    );
+    let (setup, log) = keybearer.kill().await;
+    assert_silent("the log", log.as_bytes());
+    gate.open();
+    gone(courier).await;
+    let sealed = fs::read(&path).unwrap();
+    assert!(sealed.len() > 200, "{sealed:?}");
+    assert_silent("the spool", &sealed);
+    assert_silent(
+        "the store",
+        &fs::read(setup.path(".local/state/keybearer/store.redb")).unwrap(),
+    );
+    let keybearer = setup.start().await;
+    keybearer.logged(&[TAKEN]).await;
+    assert_eq!(call(&keybearer, "/drive/x").await.text(), "at last");
+    assert_eq!(
+        upstream.last().header("authorization"),
+        Some("Bearer canary-access-second")
+    );
+    assert_silent("the second log", keybearer.log().as_bytes());
+    assert!(!path.exists());
+}
+
+fn assert_private(path: &Path) {
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode(path), mode(path.parent().unwrap())), (0o600, 0o700));
+}
