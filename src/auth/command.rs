@@ -28,7 +28,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const LONGEST: usize = 64 << 10;
 /// How much is told of what it complains about, in characters.
 const LONGEST_COMPLAINT: usize = 1 << 10;
-/// A shorter line of output is no secret worth hiding in a complaint: it would hide common words.
+/// A shorter text is no secret worth hiding in a complaint: it would hide common words.
 const SHORTEST_SECRET: usize = 6;
 
 /// What a program told.
@@ -130,7 +130,7 @@ async fn run_within(
     })?;
     let finished = finished.map_err(|stop| stop.fault(program))?;
     if !finished.status.success() {
-        return Err(finished.failure(program));
+        return Err(finished.failure(&command.words));
     }
     let told = output::parse(&finished.output, now, command.ttl);
     let told = told.map_err(|fault| CommandFault::Output {
@@ -219,9 +219,9 @@ impl Drop for Running {
 }
 
 impl Finished {
-    fn failure(&self, program: &str) -> CommandFault {
-        let complaint = complaint(&self.errors, &self.output);
-        let program = program.into();
+    fn failure(&self, words: &[Box<str>]) -> CommandFault {
+        let complaint = complaint(&self.errors, &self.output, &words[1..]);
+        let program = words[0].clone();
         match (self.status.code(), self.status.signal()) {
             (None, Some(signal)) => CommandFault::Killed {
                 program,
@@ -296,14 +296,16 @@ fn formatted(command: &Arc<Command>, value: &str) -> Secret {
 }
 
 /// The beginning of a complaint, in one line without control characters. What the output tells is taken
-/// out: a shell that traces its commands shows what they say.
-fn complaint(errors: &[u8], output: &[u8]) -> String {
+/// out, as a shell that traces its commands shows what they say; and so are the program's arguments, as
+/// many programs repeat what they were given.
+fn complaint(errors: &[u8], output: &[u8], arguments: &[Box<str>]) -> String {
     let mut text = Zeroizing::new(String::from_utf8_lossy(errors).into_owned());
     let value = output::parse(output, SystemTime::UNIX_EPOCH, Duration::ZERO);
     let value = value.map_or_else(|_| Zeroizing::default(), |told| told.value);
     let output = Zeroizing::new(String::from_utf8_lossy(output).into_owned());
     let lines = output.lines().map(str::trim);
-    let mut secrets: Vec<_> = lines.chain([value.as_str()]).collect();
+    let given = arguments.iter().flat_map(|argument| given(argument));
+    let mut secrets: Vec<_> = lines.chain([value.as_str()]).chain(given).collect();
     // A line that is part of another must not keep that one from being found.
     secrets.sort_by_key(|line| std::cmp::Reverse(line.len()));
     for secret in secrets
@@ -320,6 +322,13 @@ fn complaint(errors: &[u8], output: &[u8]) -> String {
     shown
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
+}
+
+/// What a program may repeat of an argument: all of it, a line of a script, the value of an option.
+fn given(argument: &str) -> impl Iterator<Item = &str> {
+    let value = argument.split_once('=').map(|(_, value)| value);
+    let lines = argument.lines().map(str::trim);
+    lines.chain([argument]).chain(value)
 }
 
 impl CommandFault {

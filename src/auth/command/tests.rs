@@ -164,6 +164,28 @@ async fn a_failure_tells_what_the_program_complains_of() {
 }
 
 #[tokio::test]
+async fn a_failure_never_tells_the_arguments() {
+    let option = format!("--token={CANARY}");
+    let lines = format!("first line\n  {CANARY}");
+    for (argument, repeat) in [
+        (CANARY, "\"$1\""),
+        (&option, "\"$1\""),
+        (&option, "\"invalid <${1#*=}>\""),
+        (&lines, "\"$1\""),
+        (&lines, "\"${1#*  }, the second line\""),
+    ] {
+        let script = format!("echo {repeat} >&2; echo 'no luck' >&2; exit 1");
+        let words = ["sh", "-c", &script, "sh", argument];
+        let text = fault(&command("", &words)).await;
+        assert!(!text.contains(&CANARY[..10]), "{text}");
+        assert!(
+            text.contains("[redacted]") && text.ends_with("no luck"),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_failure_never_tells_the_output() {
     for script in [
         format!("echo {CANARY}; exit 1"),
