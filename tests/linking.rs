@@ -3,6 +3,7 @@
 //! The consents are given to a certified authorization server, which rotates refresh tokens and ends
 //! a whole grant when one is shown twice.
 
+mod answers;
 mod browser;
 mod command;
 mod consent;

@@ -207,3 +207,6 @@ impl Tape {
         self.kept = BytesMut::new();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,23 +4,19 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use super::{
-    SECRET, World, authorization_url, call, drive, link, parameter, settings, setup, shown,
-    wait_for_state,
-};
+use super::{SECRET, World, call, drive, link, settings, setup, shown, wait_for_state};
 use crate::harness::{
-    Answer, AuthorizationServer, Gate, Keybearer, Mode, Process, Setup, Step, Upstream, connection,
-    eventually, executable,
+    AuthorizationServer, Keybearer, Mode, Process, Setup, eventually, executable,
 };
-use crate::secrets::forms;
 
-const TAKEN: &str = "Answer of an earlier refresh taken";
+/// What a start says that took an answer.
+pub const TAKEN: &str = "Answer of an earlier refresh taken";
 const WAITING: &str = "Waiting for a refresh that began before";
 
 /// A linked connection whose refresh the server holds, and the process that waits for its answer.
@@ -44,7 +40,8 @@ fn send(id: u32, signal: Signal) {
     kill_process(Pid::from_raw(id.cast_signed()).unwrap(), signal).unwrap();
 }
 
-async fn gone(id: u32) {
+/// Waits for the end of a process.
+pub async fn gone(id: u32) {
     let process = PathBuf::from(format!("/proc/{id}/exe"));
     // A zombie that nobody waits for has none, either.
     eventually("the end of a courier", async || {
@@ -54,7 +51,7 @@ async fn gone(id: u32) {
 }
 
 /// The one spool there is.
-fn spool(setup: &Setup) -> PathBuf {
+pub fn spool(setup: &Setup) -> PathBuf {
     let spools = spools(setup);
     assert_eq!(spools.len(), 1, "{spools:?}");
     spools.into_iter().next().unwrap()
@@ -343,120 +340,4 @@ async fn by_hand_it_does_nothing() {
         let exit = Process::run(Command::new(executable()).args(args)).await;
         assert!(!exit.stdout.contains("exchange"), "{}", exit.stdout);
     }
-}
-
-const REFRESH: &str = "canary-refresh-first";
-
-/// Tokens of a name, with those of the next refresh.
-fn tokens(name: &str) -> Answer {
-    let content = json!({
-        "access_token": format!("canary-access-{name}"),
-        "refresh_token": format!("canary-refresh-{name}"),
-        "token_type": "Bearer", "expires_in": 3600,
-    });
-    let fields = "Content-Type: application/json\r\n";
-    Answer::sized("200 OK", fields, &content.to_string())
-}
-
-/// A linked connection of which the API refuses the first token.
-async fn scripted(upstream: &Upstream, second: Answer) -> Keybearer {
-    let auth = format!(
-        "auth = {{ type = \"oauth2_authorization_code\", authorization_url = \"{}\", token_url = \"{}\", client_id = \"id\", client_secret = {{ env = \"CLIENT_SECRET\" }} }}",
-        upstream.url("/authorize"),
-        upstream.url("/token")
-    );
-    upstream.on_each("/token", [tokens("first"), second]);
-    let keybearer = setup().tables(&connection("drive", &upstream.url("/api"), &auth));
-    let keybearer = keybearer.arg("--log-level").arg("trace").start().await;
-    let url = authorization_url(&keybearer, "drive").await;
-    let state = parameter(&url, "state").unwrap();
-    let path = format!("/oauth/callback?code=canary-code&state={state}");
-    assert_eq!(keybearer.ask("GET", &path).send().await.status, 200);
-    let refused = Answer::sized("401 Unauthorized", "", "");
-    upstream.on_each("/api/x", [refused, Answer::ok("at last")]);
-    keybearer
-}
-
-/// Fails if a secret of the exchange is in a text, in any form.
-fn assert_silent(what: &str, bytes: &[u8]) {
-    let text = String::from_utf8_lossy(bytes);
-    for canary in ["canary-", SECRET, REFRESH, "canary-access-second"] {
-        for form in forms(canary) {
-            assert!(!text.contains(&form), "{what} shows {form}");
-        }
-    }
-}
-
-/// What a process has open: the targets of its descriptors, as the system names them.
-fn open_files(id: u32) -> BTreeSet<String> {
-    let files = fs::read_dir(format!("/proc/{id}/fd")).unwrap();
-    let targets = files.filter_map(|file| fs::read_link(file.unwrap().path()).ok());
-    targets
-        .map(|path| path.to_string_lossy().into_owned())
-        .collect()
-}
-
-#[tokio::test]
-async fn a_courier_has_nothing_that_it_does_not_need_and_shows_nothing() {
-    let upstream = Upstream::start().await;
-    let gate = Gate::new();
-    let mut slow = Answer(vec![Step::Read, Step::Wait(gate.clone())]);
-    slow.0.extend(tokens("second").0.into_iter().skip(1));
-    let keybearer = scripted(&upstream, slow).await;
-    let mut caller = keybearer.caller().await;
-    caller.send(keybearer.get("/drive/x").bytes()).await;
-    let second = async || {
-        let all = upstream.requests();
-        let tokens = all.iter().filter(|request| request.target() == "/token");
-        (tokens.count() == 2).then_some(())
-    };
-    eventually("a refresh", second).await;
-    let [courier] = keybearer.couriers()[..] else {
-        panic!("no courier");
-    };
-    for name in ["cmdline", "environ"] {
-        assert_silent(name, &fs::read(format!("/proc/{courier}/{name}")).unwrap());
-    }
-    let path = spool(keybearer.setup());
-    assert_private(&path);
-    assert_silent("the spool", &fs::read(&path).unwrap());
-    // But for the spool, and the pipe for what that does not take. What we have open ourselves, all of
-    // our children may have.
-    let own = open_files(std::process::id());
-    let ours = |name: &&String| **name != path.to_string_lossy() && !own.contains(*name);
-    let open = [keybearer.id(), courier].map(open_files);
-    let shared: Vec<_> = open[0].intersection(&open[1]).filter(ours).collect();
-    let shared: Vec<_> = shared
-        .iter()
-        .filter(|name| !name.starts_with("anon_inode:"))
-        .collect();
-    assert!(
-        shared.len() == 1 && shared[0].starts_with("pipe:"),
-        "{shared:?}"
-    );
-    let (setup, log) = keybearer.kill().await;
-    assert_silent("the log", log.as_bytes());
-    gate.open();
-    gone(courier).await;
-    let sealed = fs::read(&path).unwrap();
-    assert!(sealed.len() > 200, "{sealed:?}");
-    assert_silent("the spool", &sealed);
-    assert_silent(
-        "the store",
-        &fs::read(setup.path(".local/state/keybearer/store.redb")).unwrap(),
-    );
-    let keybearer = setup.start().await;
-    keybearer.logged(&[TAKEN]).await;
-    assert_eq!(call(&keybearer, "/drive/x").await.text(), "at last");
-    assert_eq!(
-        upstream.last().header("authorization"),
-        Some("Bearer canary-access-second")
-    );
-    assert_silent("the second log", keybearer.log().as_bytes());
-    assert!(!path.exists());
-}
-
-fn assert_private(path: &Path) {
-    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
-    assert_eq!((mode(path), mode(path.parent().unwrap())), (0o600, 0o700));
 }

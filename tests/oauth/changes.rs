@@ -4,7 +4,8 @@ use serde_json::json;
 
 use super::{answer, api, bearer, fine, form, issuing, link, machine, personal};
 use crate::harness::{
-    AuthorizationServer, AuthorizationSettings, Keybearer, OAuthClient, Upstream,
+    Answer, AuthorizationServer, AuthorizationSettings, Gate, Keybearer, OAuthClient, Step,
+    Upstream, eventually,
 };
 
 const TOKENS: [&str; 6] = ["one", "two", "three", "four", "five", "six"];
@@ -143,4 +144,45 @@ async fn a_token_from_before_is_not_used_for_another_client() {
     // A code is good for one use, and for what it was asked for.
     assert_eq!(keybearer.ask("GET", &back).send().await.status, 400);
     assert_eq!((resource.count(), endpoint.count()), (1, 1));
+}
+
+/// A request that began before a change may still use the old credential; that it is kept fresh for so
+/// long would be exchanges that nobody configures any more.
+#[tokio::test]
+async fn a_credential_that_was_replaced_is_renewed_no_more() {
+    let (endpoint, resource) = (issuing(&["short"], 2).await, Upstream::start().await);
+    let gate = Gate::new();
+    let slow = Answer(vec![
+        Step::Read,
+        Step::Send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf".into()),
+        Step::Wait(gate.clone()),
+        Step::Send("done".into()),
+    ]);
+    resource.on("/slow", slow);
+    let table = |audience: &str| {
+        let rest = format!("audience = \"{audience}\"");
+        let auth = machine(&endpoint.url("/token"), &rest);
+        api("p", &resource.url(""), &auth, "")
+    };
+    let keybearer = Keybearer::start(&table("old")).await;
+    let mut caller = keybearer.caller().await;
+    caller.send(keybearer.get("/p/slow").bytes()).await;
+    caller.until("half").await;
+    keybearer.reconfigure(&table("new")).await;
+    let asked = |audience: &str| {
+        let all = endpoint.requests();
+        let ours = |request: &&_| form(request)["audience"] == audience;
+        all.iter().filter(ours).count()
+    };
+    let before = asked("old");
+    let several = async || (asked("new") >= 4).then_some(());
+    eventually("renewals of the new one", several).await;
+    // One may have been under way.
+    assert!(
+        asked("old") <= before + 1,
+        "{before}, then {}",
+        asked("old")
+    );
+    gate.open();
+    caller.until("done").await;
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::{api, fine, machine, shown, wait_for_state};
 use crate::harness::{
     AuthorizationServer, AuthorizationSettings, Exit, Keybearer, Mode, OAuthClient, Process,
-    Response, TokenRequest, Upstream,
+    Response, Setup, TokenRequest, Upstream,
 };
 
 const LIFETIME: u32 = 4;
@@ -230,4 +230,23 @@ async fn a_server_that_is_gone_and_asks_for_time_before() {
         error.contains("refused") && error.contains("/token"),
         "{error}"
     );
+}
+
+/// A start that fails asks nobody for anything: an answer would be lost with it.
+#[tokio::test]
+async fn a_start_whose_port_is_taken_makes_no_token_request() {
+    let (endpoint, other) = (Upstream::start().await, Upstream::start().await);
+    let auth = machine(&endpoint.url("/token"), "");
+    let taken = other.address();
+    let setup = Setup::new().tables(&api("p", &endpoint.url(""), &auth, ""));
+    // The console is bound last, and the sockets before it give a request the time to be seen.
+    let sockets: Vec<_> = (0..800)
+        .map(|n| format!("\"unix:{}\"", setup.path(&format!("{n}.sock")).display()))
+        .collect();
+    let setup = setup.server(&format!("listen = [{}]", sockets.join(", ")));
+    let setup = setup.admin(&format!("listen = \"{taken}\""));
+    let exit = setup.run(&["run"]).await;
+    assert_eq!(exit.code, Some(2), "{}", exit.stderr);
+    assert!(exit.stderr.contains("in use"), "{}", exit.stderr);
+    assert_eq!((endpoint.connections(), endpoint.count()), (0, 0));
 }

@@ -6,6 +6,8 @@ mod kept;
 pub mod link;
 mod record;
 mod refresh;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
