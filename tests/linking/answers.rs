@@ -49,14 +49,14 @@ async fn refreshing(upstream: &Upstream, keybearer: &Keybearer) -> (RawClient, u
 }
 
 /// A linked connection of which the API refuses the first token.
-async fn scripted(upstream: &Upstream, second: Answer) -> Keybearer {
+async fn scripted(upstream: &Upstream, second: Answer, more: &str) -> Keybearer {
     let auth = format!(
         "auth = {{ type = \"oauth2_authorization_code\", authorization_url = \"{}\", token_url = \"{}\", client_id = \"id\", client_secret = {{ env = \"CLIENT_SECRET\" }} }}",
         upstream.url("/authorize"),
         upstream.url("/token")
     );
     upstream.on_each("/token", [tokens("first"), second]);
-    let keybearer = setup().tables(&connection("drive", &upstream.url("/api"), &auth));
+    let keybearer = setup().tables(&(connection("drive", &upstream.url("/api"), &auth) + more));
     let keybearer = keybearer.arg("--log-level").arg("trace").start().await;
     let url = authorization_url(&keybearer, "drive").await;
     let state = parameter(&url, "state").unwrap();
@@ -90,7 +90,7 @@ fn open_files(id: u32) -> BTreeSet<String> {
 async fn a_courier_has_nothing_that_it_does_not_need_and_shows_nothing() {
     let upstream = Upstream::start().await;
     let gate = Gate::new();
-    let keybearer = scripted(&upstream, held(&gate, tokens("second"))).await;
+    let keybearer = scripted(&upstream, held(&gate, tokens("second")), "").await;
     let (_caller, courier) = refreshing(&upstream, &keybearer).await;
     for name in ["cmdline", "environ"] {
         assert_silent(name, &fs::read(format!("/proc/{courier}/{name}")).unwrap());
@@ -165,22 +165,24 @@ const SHOWN: [&str; 2] = ["canary-refresh-first", "canary-refresh-second"];
 /// A refresh token that came with an answer that is of no use otherwise is the one that is good.
 #[tokio::test]
 async fn a_refresh_token_that_comes_alone_is_kept() {
-    let upstream = Upstream::start().await;
-    let keybearer = scripted(&upstream, useless()).await;
-    upstream.on("/api/x", refusing_first());
-    assert_eq!(call(&keybearer, "/drive/x").await.status, 401);
-    let told = wait_for_state(&keybearer, "drive", "stale").await;
-    let error = told["last_error"].as_str().unwrap();
-    assert!(
-        error.contains("`access_token`") && !error.contains("canary-"),
-        "{error}"
-    );
-    assert_eq!(refreshed(&upstream), SHOWN[..1]);
-    let (setup, _) = keybearer.kill().await;
-    upstream.on("/token", tokens("third"));
-    let keybearer = setup.start().await;
-    works(&keybearer).await;
-    assert_eq!(refreshed(&upstream), SHOWN);
+    // With no store, there is no second look at the answer.
+    for store in ["", "[store]\ntype = \"memory\"\n"] {
+        let upstream = Upstream::start().await;
+        let keybearer = scripted(&upstream, useless(), store).await;
+        upstream.on("/api/x", refusing_first());
+        assert_eq!(call(&keybearer, "/drive/x").await.status, 401);
+        let told = wait_for_state(&keybearer, "drive", "stale").await;
+        let error = told["last_error"].as_str().unwrap();
+        assert!(error.contains("`access_token`"), "{error}");
+        assert_silent("the error", error.as_bytes());
+        upstream.on("/token", tokens("third"));
+        let keybearer = match store {
+            "" => keybearer.kill().await.0.start().await,
+            _ => keybearer,
+        };
+        works(&keybearer).await;
+        assert_eq!(refreshed(&upstream), SHOWN);
+    }
 }
 
 /// And so is one that came when nobody was there any more.
@@ -188,7 +190,7 @@ async fn a_refresh_token_that_comes_alone_is_kept() {
 async fn a_refresh_token_that_comes_late_and_alone_is_kept() {
     let upstream = Upstream::start().await;
     let gate = Gate::new();
-    let keybearer = scripted(&upstream, held(&gate, useless())).await;
+    let keybearer = scripted(&upstream, held(&gate, useless()), "").await;
     upstream.on("/api/x", refusing_first());
     let (mut caller, courier) = refreshing(&upstream, &keybearer).await;
     let (setup, _) = keybearer.kill().await;
