@@ -61,7 +61,7 @@ use crate::store::{Found, Spool};
 pub const COMMAND: &str = "exchange";
 
 /// After so long a courier has ended: an exchange's own time, and some for the disk.
-pub(super) const LIFETIME: Duration = EXCHANGE.saturating_add(Duration::from_secs(10));
+pub const LIFETIME: Duration = EXCHANGE.saturating_add(Duration::from_secs(10));
 
 /// The executable as it is mapped here, even if it was replaced on disk meanwhile.
 const ITSELF: &str = "/proc/self/exe";
@@ -95,6 +95,10 @@ impl Courier {
                     return read(&answer).unwrap_or_else(unread);
                 }
                 Ok(Ok((Found::Mark, ended))) => return Err(endpoint.unreachable(&lost(ended))),
+                // Whoever ended it may be about to end this process, too: nothing was sent, so it waits.
+                Ok(Ok((Found::Nothing, ended))) if was_stopped(ended) => {
+                    return Err(endpoint.unreachable(&format!("nothing was sent: {}", told(ended))));
+                }
                 // It has ended, and has sent nothing.
                 Ok(Ok((Found::Nothing, ended))) => told(ended),
                 Ok(Err(error)) => return Err(endpoint.unreachable(&unknown(&error))),
@@ -185,6 +189,11 @@ async fn mark(spool: &Arc<Spool>) -> io::Result<()> {
     let spool = Arc::clone(spool);
     let marked = tokio::task::spawn_blocking(move || spool.mark()).await;
     marked.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+/// Whether a signal ended it that ends whole groups: SIGHUP, SIGINT or SIGTERM.
+fn was_stopped(status: ExitStatus) -> bool {
+    matches!(status.signal(), Some(1 | 2 | 15))
 }
 
 fn told(status: ExitStatus) -> String {

@@ -4,6 +4,8 @@ use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::OpenError;
 
@@ -131,14 +133,26 @@ fn lock(folder: &Path) -> Result<File, OpenError> {
     let path = folder.join(LOCK);
     let file = owned().create(true).truncate(false).open(&path);
     let file = file.map_err(OpenError::failed("write", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::Error(error)) => Err(OpenError::failed("lock", &path)(error)),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
-            folder: folder.to_owned(),
-        }),
+    let until = Instant::now() + HANDOVER;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(error)) => return Err(OpenError::failed("lock", &path)(error)),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => thread::sleep(GLANCE),
+            Err(TryLockError::WouldBlock) => {
+                let folder = folder.to_owned();
+                return Err(OpenError::InUse { folder });
+            }
+        }
     }
 }
+
+/// The lock is waited for so long: one that is killed while it starts a program leaves the lock to that
+/// until the program runs, and one that is being stopped is about to let go of it.
+const HANDOVER: Duration = Duration::from_secs(2);
+
+/// How often the lock is tried meanwhile.
+const GLANCE: Duration = Duration::from_millis(20);
 
 fn sync(folder: &Path) -> Result<(), OpenError> {
     sync_entries(folder).map_err(OpenError::failed("sync", folder))

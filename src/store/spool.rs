@@ -237,7 +237,12 @@ impl Spool {
     /// # Errors
     /// It cannot be written; it may be tried again.
     pub fn put(&self, sealed: &[u8]) -> io::Result<()> {
-        self.file.set_len(HEAD as u64 + 1)?;
+        let begun = HEAD as u64 + 1;
+        // Only what an attempt before has left is cut off: cutting gives back what was reserved.
+        if self.file.metadata()?.len() != begun {
+            self.file.set_len(begun)?;
+            reserve(&self.file)?;
+        }
         (&*self.file).write_all(sealed)?;
         self.file.sync_all()
     }
@@ -312,11 +317,17 @@ fn reserve(file: &File) -> io::Result<()> {
     use rustix::fs::{FallocateFlags, fallocate};
     match fallocate(file, FallocateFlags::KEEP_SIZE, 0, RESERVED) {
         Ok(()) => Ok(()),
-        Err(error) if io::Error::from(error).kind() == io::ErrorKind::StorageFull => {
-            Err(error.into())
-        }
-        Err(_) => Ok(()),
+        Err(error) => match io::Error::from(error) {
+            full if is_full(&full) => Err(full),
+            _ => Ok(()),
+        },
     }
+}
+
+#[cfg(target_os = "linux")]
+fn is_full(error: &io::Error) -> bool {
+    let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+    full.contains(&error.kind())
 }
 
 #[cfg(not(target_os = "linux"))]

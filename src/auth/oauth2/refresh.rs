@@ -4,6 +4,8 @@
 
 use std::time::SystemTime;
 
+use tokio::time::Instant;
+
 use super::exchange::Ask;
 use super::record::{Note, Record};
 use super::{GrantState, Kept, NOT_RENEWED, OAuth2Renewal};
@@ -32,6 +34,7 @@ impl OAuth2Renewal {
         kept: &Kept,
         now: SystemTime,
     ) -> Result<Lease<Fixed>, Fault> {
+        let began = Instant::now();
         let mut grant = kept.grant.lock().await;
         let _awaited = kept.begin()?;
         if let Some(lease) = self.save(kept, &mut grant, now).await? {
@@ -50,6 +53,8 @@ impl OAuth2Renewal {
                 }
                 Settled::Open(before) => before,
             };
+            // What was waited for may have taken long, and lifetimes and assertions count from now.
+            let now = now + began.elapsed();
             let spool = kept.spool().await;
             record.note = Some(Note {
                 at: now,
