@@ -196,7 +196,7 @@ impl Fixed {
             Auth::Custom(custom) => fixed = custom_parts(custom)?,
             Auth::Header(fields) => fixed.fields = field_values(fields)?.into(),
             // A token is a field of its own: `Fixed::field`.
-            Auth::None | Auth::OAuth2(_) => {}
+            Auth::Aws(_) | Auth::None | Auth::OAuth2(_) => {}
             Auth::Query(params) => fixed.query = Some(encode_pairs(params).into()),
         }
         Ok(fixed)

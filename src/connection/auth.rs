@@ -3,12 +3,15 @@
 
 use http::HeaderName;
 
+use super::aws::Aws;
 use super::oauth2::{ClientAuthentication, Grant, OAuth2};
 use crate::secret::Secret;
 
 /// A connection's credential, checked: every text in it can be sent where it belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Auth {
+    /// A signature by AWS keys.
+    Aws(Box<Aws>),
     /// `Authorization: Basic …` (RFC 7617).
     Basic(Basic),
     /// `Authorization: Bearer …` (RFC 6750).
@@ -80,6 +83,7 @@ impl Auth {
     /// The name that `type` has in the configuration.
     pub fn kind(&self) -> &'static str {
         match self {
+            Self::Aws(aws) => aws.kind,
             Self::Basic(_) => "basic",
             Self::Bearer(_) => "bearer",
             Self::Custom(_) => "custom",
@@ -94,7 +98,7 @@ impl Auth {
     pub fn placement(&self) -> Placement {
         let mut placement = Placement::default();
         match self {
-            Self::Basic(_) | Self::Bearer(_) => placement.authorization(),
+            Self::Aws(_) | Self::Basic(_) | Self::Bearer(_) => placement.authorization(),
             Self::Custom(custom) => {
                 placement.fields(&custom.headers);
                 placement.params(&custom.params);
@@ -117,6 +121,7 @@ impl Auth {
     /// Every secret, to be replaced by what a command told.
     pub fn secrets_mut(&mut self) -> Vec<&mut Secret> {
         match self {
+            Self::Aws(aws) => aws.secrets_mut(),
             Self::Basic(basic) => vec![&mut basic.username, &mut basic.password],
             Self::Bearer(token) => vec![token],
             Self::Custom(custom) => custom.secrets_mut(),
@@ -130,12 +135,13 @@ impl Auth {
     /// Whether it is a value with a lifetime, which has to be renewed.
     pub fn is_renewed(&self) -> bool {
         let told = |(_, secret): &(String, &Secret)| secret.command().is_some();
-        matches!(self, Self::OAuth2(_)) || self.secrets().iter().any(told)
+        matches!(self, Self::Aws(_) | Self::OAuth2(_)) || self.secrets().iter().any(told)
     }
 
     /// Every secret with the key that holds it, in the order of the configuration reference.
     pub fn secrets(&self) -> Vec<(String, &Secret)> {
         match self {
+            Self::Aws(aws) => aws.secrets(),
             Self::Basic(basic) => basic.secrets("").into(),
             Self::Bearer(token) => vec![("token".to_owned(), token)],
             Self::Custom(custom) => custom.secrets(),

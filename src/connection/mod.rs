@@ -5,6 +5,7 @@
 
 pub mod allow;
 pub mod auth;
+pub mod aws;
 pub mod key;
 pub mod oauth2;
 pub mod url;

@@ -327,7 +327,12 @@ fn spellings(connection: &Connection) -> Option<Arc<[Box<str>]>> {
     let fields: &[Field] = match &connection.auth {
         Auth::Custom(custom) => &custom.headers,
         Auth::Header(fields) => fields,
-        Auth::Basic(_) | Auth::Bearer(_) | Auth::None | Auth::OAuth2(_) | Auth::Query(_) => &[],
+        Auth::Aws(_)
+        | Auth::Basic(_)
+        | Auth::Bearer(_)
+        | Auth::None
+        | Auth::OAuth2(_)
+        | Auth::Query(_) => &[],
     };
     let written = fields.iter().map(|field| field.written.clone());
     // The configuration's spelling comes first, and so is the one that is found.
