@@ -5,6 +5,7 @@
 //! ([`Prepared`]) are apart: fixed credentials are encoded once, at load, and those with a lifetime
 //! once per renewal; a request only writes them.
 
+pub mod aws;
 mod backoff;
 pub mod command;
 mod commanded;

@@ -1,0 +1,3 @@
+//! AWS: requests that are signed (Signature Version 4), and the keys that sign them.
+
+pub mod keys;
