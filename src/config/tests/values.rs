@@ -80,7 +80,7 @@ fn every_key_arrives_where_it_belongs() {
             "http://localhost:3000",
             "chrome-extension://abc"
         ]
-        .map(Into::into)
+        .map(Box::<str>::from)
     );
     let admin = config.admin.unwrap();
     assert_eq!(
@@ -99,7 +99,7 @@ fn every_key_arrives_where_it_belongs() {
     assert_eq!((&*full.name, full.prefix.as_str()), ("full", "/full"));
     assert_eq!(
         full.hosts,
-        ["full.localhost", "full.example"].map(Into::into)
+        ["full.localhost", "full.example"].map(Box::<str>::from)
     );
     assert_eq!(full.base_url.to_string(), "https://full.example/api/");
     assert_eq!(
