@@ -73,6 +73,9 @@ pub struct Fixed {
 /// unless it was told by a command or a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
+    /// In a signature's `Credential`.
+    #[error("the access key ID is empty, or has a space, a comma or a character outside of ASCII")]
+    AccessKeyId,
     /// In a field.
     #[error("it has a line break or another control character")]
     Field,

@@ -1,5 +1,6 @@
 //! What answers behind a base URL: [`Upstream`], one identity and its pool of connections.
 
+pub mod aws_chunked;
 pub mod body;
 pub mod content;
 pub mod deadline;
