@@ -7,8 +7,10 @@ use arc_swap::{ArcSwap, Guard};
 use ring::hmac;
 use zeroize::Zeroizing;
 
+use super::digest::hex_of;
 use super::keys::Keys;
 use super::region_set::SetKey;
+use super::stamp::Stamp;
 use crate::connection::aws::Region;
 
 /// Where and for what signatures hold.
@@ -28,7 +30,8 @@ pub(super) struct DayKey {
 
 /// By what is signed.
 pub(super) enum Means {
-    /// `AWS4-HMAC-SHA256`: a key of this day, region and service alone.
+    /// `AWS4-HMAC-SHA256`. ring does not zero its keys; this one is of a day, a region and a service,
+    /// and worth nothing without them.
     Hmac(hmac::Key),
     /// `AWS4-ECDSA-P256-SHA256`: a key of all days, for a set of regions.
     Ecdsa(Arc<SetKey>),
@@ -69,6 +72,18 @@ impl DayKeys {
         // Of two that derive it at once either may stay: they are equal.
         self.0.store(Arc::clone(&key));
         Guard::from_inner(key)
+    }
+}
+
+impl DayKey {
+    /// Appends the text to sign to the canonical request, whose hash is in it.
+    pub(super) fn write_text_to_sign(&self, stamp: &Stamp, canonical: &mut Vec<u8>) {
+        let hash = hex_of(canonical);
+        for line in [self.means.algorithm(), stamp.as_bytes(), &self.scope] {
+            canonical.extend_from_slice(line);
+            canonical.push(b'\n');
+        }
+        canonical.extend_from_slice(&hash);
     }
 }
 

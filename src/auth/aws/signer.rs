@@ -12,11 +12,11 @@ use ring::hmac;
 use super::canonical::{self, Request, Rules};
 use super::chunk::ChunkSigner;
 use super::clock::Clock;
-use super::digest::{hex, hex_of};
+use super::digest::hex;
 use super::key::{DayKey, DayKeys, Means, Scope};
 use super::keys::Keys;
 use super::payload::PayloadHash;
-use super::scratch::{self, Scratch};
+use super::scratch;
 use super::stamp::Stamp;
 use super::target;
 use crate::auth::Invalid;
@@ -146,7 +146,7 @@ impl Signer {
             };
             let names = canonical::write(&request, self.rules, scratch);
             let canonical = scratch.text.len();
-            write_text_to_sign(&key, &stamp, scratch);
+            key.write_text_to_sign(&stamp, &mut scratch.text);
             let (names, to_sign) = (&scratch.text[names], &scratch.text[canonical..]);
             match &key.means {
                 Means::Hmac(hmac) => {
@@ -198,17 +198,6 @@ impl Signer {
         value.set_sensitive(true);
         value
     }
-}
-
-/// Writes the text to sign after the canonical request, whose hash is in it.
-fn write_text_to_sign(key: &DayKey, stamp: &Stamp, scratch: &mut Scratch) {
-    let hash = hex_of(&scratch.text);
-    let text = &mut scratch.text;
-    for line in [key.means.algorithm(), stamp.as_bytes(), &key.scope] {
-        text.extend_from_slice(line);
-        text.push(b'\n');
-    }
-    text.extend_from_slice(&hash);
 }
 
 /// Two signers are equal if they write the same into a request at the same time.
