@@ -248,8 +248,7 @@ proptest! {
         token in proptest::option::of("[A-Za-z0-9/+=]{1,40}"),
         seconds in 0u64..253_402_300_800,
     ) {
-        // Some characters cannot stand in a request target at all.
-        let Ok(uri) = Uri::try_from(path + &query) else { return Ok(()) };
+        let uri = Uri::try_from(path + &query).unwrap();
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let mut head = headers(fields.iter().map(|(name, value)| (*name, value.as_str())));
         head.insert("host", HeaderValue::from_static("host.example"));
@@ -262,7 +261,7 @@ proptest! {
     /// What a target decodes to is what the caller's does, and it is in its final form.
     #[test]
     fn targets_keep_their_meaning(s3: bool, path in paths(), query in queries()) {
-        let Ok(uri) = Uri::try_from(path + &query) else { return Ok(()) };
+        let uri = Uri::try_from(path + &query).unwrap();
         let signer = signer(service(s3), one("eu-west-1"), keys(ID, SECRET, None));
         let target = signer.target(uri.clone()).unwrap();
         prop_assert_eq!(signer.target(target.clone()).unwrap(), target.clone());
