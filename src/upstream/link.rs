@@ -19,9 +19,10 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
-use super::content::{Content, Flow, Stage};
+use super::content::Content;
 use super::deadline::Deadline;
 use super::fault::{Failure, Retry};
+use super::flow::{Flow, Stage};
 use super::stream::UpstreamStream;
 use super::upload::Upload;
 use crate::connection::Timeouts;

@@ -7,6 +7,7 @@ pub mod deadline;
 mod dial;
 pub mod echo;
 pub mod fault;
+pub mod flow;
 mod link;
 mod pool;
 pub mod replay;

@@ -7,7 +7,7 @@ use http::{HeaderMap, Response, Version};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::content::{Flow, Stage};
+use super::flow::{Flow, Stage};
 use super::link::{Driver, allowance};
 use crate::connection::Timeouts;
 
