@@ -221,7 +221,7 @@ kinds! {
     MalformedRequest = 400, "malformed-request", "http_request_error", "Malformed request";
     /// The path tries to leave its base, or could be read so.
     PathRefused = 400, "path-refused", "http_request_error", "Path refused";
-    /// The content is not what the credential has to be merged into.
+    /// The content is not what the credential has to be merged into, or not what its framing says.
     ContentMalformed = 400, "content-malformed", "http_request_error", "Malformed content";
     /// The console asks for its token.
     Unauthorized = 401, "unauthorized", "http_request_denied", "Unauthorized";

@@ -12,6 +12,12 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
+use super::aws_chunked::decode::Malformed;
+use super::aws_chunked::encode::{Encoder, Mismatch};
+use super::aws_chunked::framed::FramedContent;
+use super::aws_chunked::framing::Framing;
+use super::aws_chunked::trailer::Trailers;
+use super::aws_chunked::unframed::UnframedContent;
 use super::flow::{Flow, Stage};
 use super::replay::{ReplayContent, ReplayFault, Spare};
 
@@ -26,10 +32,14 @@ pub enum Content {
     /// None.
     #[default]
     Empty,
+    /// Put into AWS's framing as it arrives.
+    Framed(Box<FramedContent>),
     /// Held in memory.
     Held(HeldContent),
     /// The caller's, kept as it arrives.
     Kept(KeptContent),
+    /// The caller's, taken out of AWS's framing as it arrives.
+    Unframed(Box<UnframedContent>),
 }
 
 impl Content {
@@ -68,10 +78,43 @@ impl Content {
         })
     }
 
+    /// What is in AWS's framing of `content`. Its limit holds for that, and not for the framing.
+    ///
+    /// Content that is announced as empty has to be collected: it would be sent without being read.
+    #[must_use]
+    pub fn unframed(mut content: Self, framing: &Framing) -> Self {
+        let limit = content.take_limit();
+        Self::Unframed(Box::new(UnframedContent::new(content, framing, limit)))
+    }
+
+    /// `content` in AWS's framing, with the trailers that follow it, if there are any.
+    #[must_use]
+    pub fn framed(content: Self, encoder: Encoder) -> Self {
+        Self::Framed(Box::new(FramedContent::new(content, encoder)))
+    }
+
+    /// What followed it in AWS's framing, verified, once all of it was read.
+    pub fn trailers(&self) -> Option<&Trailers> {
+        match self {
+            Self::Unframed(content) => content.trailers(),
+            Self::Caller(_) | Self::Empty | Self::Framed(_) | Self::Held(_) | Self::Kept(_) => None,
+        }
+    }
+
+    /// Its limit, which it has no more.
+    fn take_limit(&mut self) -> u64 {
+        match self {
+            Self::Caller(content) => std::mem::replace(&mut content.limit, u64::MAX),
+            Self::Kept(content) => std::mem::replace(&mut content.limit, u64::MAX),
+            Self::Empty | Self::Framed(_) | Self::Held(_) | Self::Unframed(_) => u64::MAX,
+        }
+    }
+
     /// What a second one like it can be made of; none if it would have to be read again.
     pub fn spare(&self) -> Option<SpareContent> {
         match self {
-            Self::Caller(_) => None,
+            // A framing cannot be taken up again where it was left.
+            Self::Caller(_) | Self::Framed(_) | Self::Unframed(_) => None,
             Self::Empty => Some(SpareContent::Empty),
             Self::Held(content) => Some(SpareContent::Held(content.left.clone())),
             Self::Kept(content) => Some(SpareContent::Kept(content.replay.spare()?, content.limit)),
@@ -83,8 +126,10 @@ impl Content {
         match self {
             Self::Caller(content) => Some(Arc::clone(&content.flow)),
             Self::Empty => None,
+            Self::Framed(content) => Some(Arc::clone(content.flow())),
             Self::Held(content) => Some(Arc::clone(&content.flow)),
             Self::Kept(content) => Some(Arc::clone(&content.flow)),
+            Self::Unframed(content) => Some(Arc::clone(content.flow())),
         }
     }
 }
@@ -100,8 +145,10 @@ impl Body for Content {
         match self.get_mut() {
             Self::Caller(content) => content.poll_frame(cx),
             Self::Empty => Poll::Ready(None),
+            Self::Framed(content) => content.poll_frame(cx),
             Self::Held(content) => Poll::Ready(content.next().map(|data| Ok(Frame::data(data)))),
             Self::Kept(content) => content.poll_frame(cx),
+            Self::Unframed(content) => content.poll_frame(cx),
         }
     }
 
@@ -109,8 +156,10 @@ impl Body for Content {
         match self {
             Self::Caller(content) => content.incoming.is_end_stream(),
             Self::Empty => true,
+            Self::Framed(content) => content.is_end(),
             Self::Held(content) => content.left.is_empty(),
             Self::Kept(content) => content.replay.is_end(),
+            Self::Unframed(content) => content.is_end(),
         }
     }
 
@@ -118,11 +167,13 @@ impl Body for Content {
         match self {
             Self::Caller(content) => content.incoming.size_hint(),
             Self::Empty => SizeHint::with_exact(0),
+            Self::Framed(content) => content.size_hint(),
             Self::Held(content) => SizeHint::with_exact(content.left.len() as u64),
             Self::Kept(content) => content
                 .replay
                 .left()
                 .map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::Unframed(content) => content.size_hint(),
         }
     }
 }
@@ -133,6 +184,23 @@ impl Content {
     /// # Errors
     /// Why it is not there whole.
     pub async fn collect(mut self, limit: u64, read: Duration) -> Result<Bytes, ContentFault> {
+        self.read_whole(limit, read).await
+    }
+
+    /// Reads it whole like `collect`, with what followed it in AWS's framing.
+    ///
+    /// # Errors
+    /// Why it is not there whole.
+    pub async fn collect_trailed(
+        mut self,
+        limit: u64,
+        read: Duration,
+    ) -> Result<(Bytes, Trailers), ContentFault> {
+        let whole = self.read_whole(limit, read).await?;
+        Ok((whole, self.trailers().cloned().unwrap_or_default()))
+    }
+
+    async fn read_whole(&mut self, limit: u64, read: Duration) -> Result<Bytes, ContentFault> {
         let mut whole = BytesMut::new();
         loop {
             let frame = timeout(read, self.frame())
@@ -278,6 +346,12 @@ pub enum ContentFault {
     /// The caller went away, or broke its framing.
     #[error("the caller's content broke off")]
     Caller(#[source] hyper::Error),
+    /// The caller broke AWS's framing, or sent something other than the checksums say.
+    #[error("the caller's content is broken")]
+    Malformed(#[from] Malformed),
+    /// It is not what was said of it before it was framed.
+    #[error("the content is not what it was announced to be")]
+    Mismatch(#[from] Mismatch),
     /// Another attempt sends it now.
     #[error("the content is sent by another attempt")]
     Superseded,

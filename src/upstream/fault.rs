@@ -75,6 +75,16 @@ pub fn content_problem(fault: &ContentFault) -> Problem {
             let text = "the request's content broke off or is not framed as HTTP asks";
             Problem::new(Kind::MalformedRequest, text)
         }
+        ContentFault::Malformed(malformed) => {
+            let text = format!(
+                "the request's `aws-chunked` content is broken: {malformed}; it was not sent on whole"
+            );
+            Problem::new(Kind::ContentMalformed, text)
+        }
+        ContentFault::Mismatch(mismatch) => {
+            let text = format!("the request's content cannot be sent as `aws-chunked`: {mismatch}");
+            Problem::new(Kind::ContentMalformed, text)
+        }
         ContentFault::Stalled(read) => {
             let text = format!("the request's content stopped for timeouts.read ({read:?})");
             Problem::new(Kind::CallerTimeout, text)
