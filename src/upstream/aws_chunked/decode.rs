@@ -367,4 +367,4 @@ fn field(line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::upstream::aws_chunked) mod tests;

@@ -234,4 +234,4 @@ impl fmt::Debug for Encoder {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::upstream::aws_chunked) mod tests;

@@ -55,3 +55,6 @@ pub trait SignChunk: Send {
     /// chunk. `canonical` is `name:value\n` for each, in the order in which they are sent.
     fn trailer(&mut self, canonical: &[u8]) -> [u8; SIGNATURE];
 }
+
+#[cfg(test)]
+mod tests;
