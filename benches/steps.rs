@@ -2,20 +2,13 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::hint::black_box;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{
-    self, PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
-    UriPathNormalizationMode,
-};
-use aws_sigv4::sign::v4;
-use aws_smithy_runtime_api::client::identity::Identity;
-use bytes::BytesMut;
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use bytes::{Bytes, BytesMut};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use futures_util::FutureExt;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Uri};
+use http::{HeaderMap, HeaderValue, Request};
+use http_body_util::BodyExt;
 use keybearer::auth::Authenticator;
 use keybearer::auth::aws::keys::Keys;
 use keybearer::auth::aws::payload::PayloadHash;
@@ -28,7 +21,12 @@ use keybearer::request::guard::{self, Guard, HostName};
 use keybearer::request::route::Routes;
 use keybearer::request::strip::Strip;
 use keybearer::request::{answer, pin};
-use keybearer::secret::{Origin, Secret};
+use keybearer::upstream::aws_chunked::SignChunk;
+use keybearer::upstream::aws_chunked::checksum::Checksum;
+use keybearer::upstream::aws_chunked::encode::{Coverage, Encoder, Layout};
+use keybearer::upstream::aws_chunked::framing::Coding;
+use keybearer::upstream::aws_chunked::trailer::Announced;
+use keybearer::upstream::content::Content;
 
 /// A head as a browser sends it, with credentials of its own.
 fn head() -> Parts {
@@ -173,105 +171,81 @@ fn request(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A GET of an S3 object as an SDK sends it, to be signed.
-fn object() -> (Uri, HeaderMap) {
-    let mut fields = HeaderMap::new();
-    for (name, value) in [
-        ("host", "examplebucket.s3.eu-west-1.amazonaws.com"),
-        ("user-agent", "Boto3/1.42 md/Botocore#1.42 ua/2.1 os/linux"),
-        ("accept", "*/*"),
-        ("x-amz-checksum-mode", "ENABLED"),
-        ("range", "bytes=0-1048575"),
-        (
-            "amz-sdk-invocation-id",
-            "0f7d1c36-67b2-4f3b-9f41-a4ad3a3d0c34",
-        ),
-        ("amz-sdk-request", "attempt=1"),
-    ] {
-        fields.insert(name, HeaderValue::from_static(value));
+/// Signs with what it was given.
+struct Unkeyed;
+
+impl SignChunk for Unkeyed {
+    fn chunk(&mut self, sha256: &[u8; 32]) -> [u8; 64] {
+        let mut signature = [b'0'; 64];
+        signature[..32].copy_from_slice(sha256);
+        signature
     }
-    let uri = Uri::from_static("/reports/2026/11/summary.parquet?x-id=GetObject&partNumber=1");
-    (uri, fields)
+
+    fn trailer(&mut self, _: &[u8]) -> [u8; 64] {
+        [b'0'; 64]
+    }
 }
 
-fn sign(criterion: &mut Criterion) {
-    const ID: &str = "AKIAIOSFODNN7EXAMPLE";
-    const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
-    let secret = |text: &str| Secret::new(text, Origin::Literal);
-    let settings = Aws {
-        kind: "aws_access_key",
-        service: "s3".into(),
-        region: Region::One("eu-west-1".into()),
-        payload: Payload::Auto,
-        source: Source::Default,
-    };
-    let keys = Keys {
-        id: secret(ID),
-        secret: secret(SECRET),
-        session_token: None,
-    };
-    let signer = Signer::new(&settings, keys, Arc::default()).unwrap();
-    let (uri, fields) = object();
-    let day = Duration::from_secs(86_400);
-    let now = UNIX_EPOCH + 20_000 * day;
-    let sign = |head: &mut HeaderMap, now| {
-        let target = signer.target(uri.clone()).unwrap();
-        let payload = PayloadHash::Empty;
-        signer
-            .sign(&Method::GET, &target, head, payload, now)
-            .unwrap();
-    };
+/// All that comes out of content.
+fn through(content: Content) -> usize {
+    let mut content = content;
+    let mut count = 0;
+    while let Some(frame) = content.frame().now_or_never().unwrap() {
+        count += frame.unwrap().into_data().unwrap().len();
+    }
+    count
+}
 
-    let mut group = criterion.benchmark_group("sign");
-    let copy = || fields.clone();
-    group.bench_function("a GET", |bencher| {
-        bencher.iter_batched_ref(copy, |head| sign(head, now), BatchSize::SmallInput);
+fn aws_chunked(criterion: &mut Criterion) {
+    const LENGTH: u64 = 1 << 20;
+    let mut head = HeaderMap::new();
+    let names = "x-amz-checksum-crc64nvme";
+    head.insert("x-amz-trailer", HeaderValue::from_static(names));
+    let layout = Layout::new(Coverage::Signed, LENGTH, Announced::parse(&head).unwrap());
+    layout.write_fields(&mut head);
+    let Coding::Framed(framing) = Coding::of(&head).unwrap() else {
+        unreachable!()
+    };
+    let mut checksum = Checksum::named(&names.parse().unwrap()).unwrap();
+    let data = Bytes::from(vec![b'x'; LENGTH as usize]);
+    checksum.update(&data);
+    let mut body = Vec::new();
+    for piece in data.chunks(64 << 10) {
+        body.extend_from_slice(format!("{:x};chunk-signature=0\r\n", piece.len()).as_bytes());
+        body.extend_from_slice(piece);
+        body.extend_from_slice(b"\r\n");
+    }
+    let end = format!(
+        "{names}:{}\r\nx-amz-trailer-signature:0\r\n\r\n",
+        checksum.finish()
+    );
+    body.extend_from_slice(b"0;chunk-signature=0\r\n");
+    body.extend_from_slice(end.as_bytes());
+    let body = Bytes::from(body);
+
+    let mut group = criterion.benchmark_group("aws-chunked, 1 MiB");
+    group.throughput(Throughput::Bytes(LENGTH));
+    group.bench_function("decode", |bencher| {
+        bencher.iter(|| through(Content::unframed(Content::held(body.clone()), &framing)));
     });
-    group.bench_function("a GET on another day than the one before", |bencher| {
-        let mut now = now;
-        let each = |head: &mut HeaderMap| {
-            now += day;
-            sign(head, now);
-        };
-        bencher.iter_batched_ref(copy, each, BatchSize::SmallInput);
+    let encoder = |layout: &Layout| Encoder::new(layout.clone(), || Box::new(Unkeyed));
+    group.bench_function("encode", |bencher| {
+        let layout = Layout::new(Coverage::Signed, LENGTH, Announced::default());
+        bencher.iter(|| {
+            through(Content::framed(
+                Content::held(data.clone()),
+                encoder(&layout),
+            ))
+        });
     });
-    group.bench_function("a GET by aws-sigv4", |bencher| {
-        let identity = Credentials::new(ID, SECRET, None, None, "bench").into();
-        let each = |head: &mut HeaderMap| sign_by_crate(&identity, &uri, head, now);
-        bencher.iter_batched_ref(copy, each, BatchSize::SmallInput);
-    });
-    group.bench_function("SHA-256 of 64 KiB", |bencher| {
-        let content = vec![b'a'; 64 * 1024];
-        bencher.iter(|| PayloadHash::of(black_box(&content)));
+    group.bench_function("decode, encode", |bencher| {
+        bencher.iter(|| {
+            let content = Content::unframed(Content::held(body.clone()), &framing);
+            through(Content::framed(content, encoder(&layout)))
+        });
     });
     group.finish();
 }
 
-/// The same by the crate that the AWS SDK uses, by S3's rules too.
-fn sign_by_crate(identity: &Identity, uri: &Uri, head: &mut HeaderMap, now: SystemTime) {
-    let mut settings = SigningSettings::default();
-    settings.percent_encoding_mode = PercentEncodingMode::Single;
-    settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
-    settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
-    let params = v4::SigningParams::builder()
-        .identity(identity)
-        .region("eu-west-1")
-        .name("s3")
-        .time(now)
-        .settings(settings)
-        .build()
-        .unwrap();
-    let params = params.into();
-    let fields = head.iter();
-    let fields = fields.map(|(name, value)| (name.as_str(), value.to_str().unwrap()));
-    let uri = format!("https://examplebucket.s3.eu-west-1.amazonaws.com{uri}");
-    let request = SignableRequest::new("GET", uri, fields, SignableBody::empty()).unwrap();
-    let (signed, _) = http_request::sign(request, &params).unwrap().into_parts();
-    for field in signed.into_parts().0 {
-        let value = HeaderValue::try_from(field.value()).unwrap();
-        head.insert(field.name(), value);
-    }
-}
-
-criterion_group!(benches, route, request, sign);
+criterion_group!(benches, route, request, aws_chunked);
 criterion_main!(benches);
