@@ -1,5 +1,9 @@
 //! AWS settings, checked: for which service and region requests are signed, and with whose keys.
 
+pub mod host;
+mod names;
+pub mod partition;
+
 use std::time::Duration;
 
 use url::Url;
