@@ -41,9 +41,10 @@ impl<'a> Checker<'a> {
     fn value(&mut self, key: Place, value: &'a Value<'a>, kind: &Kind) {
         match (kind, value.get_ref()) {
             (Kind::Later, _) => self.not_available(key),
-            (Kind::Table(shape) | Kind::Secret(shape), DeValue::Table(table)) => {
-                self.table(table, shape);
-            }
+            (
+                Kind::Table(shape) | Kind::Secret(shape) | Kind::TextOrTable(shape),
+                DeValue::Table(table),
+            ) => self.table(table, shape),
             (Kind::Map(kind), DeValue::Table(table)) => self.map(table, kind),
             (Kind::Variants(variants), DeValue::Table(table)) => {
                 self.variant(value, table, variants);
@@ -62,6 +63,7 @@ impl<'a> Checker<'a> {
                 | Kind::Scalar
                 | Kind::Size
                 | Kind::Text
+                | Kind::TextOrTable(_)
                 | Kind::TextOrTexts
                 | Kind::Variable,
                 DeValue::String(text),

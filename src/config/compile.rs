@@ -2,6 +2,7 @@
 //! collected; nothing stops at the first.
 
 mod auth;
+mod aws;
 mod azure;
 mod client;
 mod command;
@@ -63,8 +64,10 @@ fn values<'a>(context: &'a Context<'a>, roots: &[Section<'a>]) -> Config {
     let admin = only(roots, "admin");
     let secrets = secret::Secrets::new(context);
     let listeners = server::listeners(server.as_ref(), admin.as_ref());
+    let store = store::store(only(roots, "store").as_ref(), context, &secrets);
     let shared = connection::Shared {
         secrets: &secrets,
+        store: &store,
         listeners: &listeners,
         defaults: only(roots, "defaults"),
         header_case: server::header_case(server.as_ref()),
@@ -72,7 +75,7 @@ fn values<'a>(context: &'a Context<'a>, roots: &[Section<'a>]) -> Config {
     Config {
         connections: connection::connections(context, roots, &shared),
         admin: server::admin(admin.as_ref(), &listeners, &secrets),
-        store: store::store(only(roots, "store").as_ref(), context, &secrets),
+        store,
         server: server::server(server.as_ref(), listeners.server),
         log: server::log(only(roots, "log").as_ref()),
     }

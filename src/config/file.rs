@@ -146,8 +146,10 @@ static AUTH: Variants = Variants {
         ("oauth2_jwt_bearer", OAUTH2_JWT_BEARER),
         ("azure_client_credentials", AZURE_CLIENT_CREDENTIALS),
         ("azure_authorization_code", AZURE_AUTHORIZATION_CODE),
+        ("aws_access_key", AWS_ACCESS_KEY),
+        ("aws_iam_role", AWS_IAM_ROLE),
     ],
-    later: &["aws_access_key", "aws_iam_role"],
+    later: &[],
 };
 
 const TYPE: (&str, Kind) = ("type", Kind::Text);
@@ -297,6 +299,63 @@ static PKCE: Choice = Choice {
 
 static SIGNATURE: Choice = Choice {
     now: &["RS256", "PS256", "ES256", "EdDSA"],
+    later: &[],
+};
+
+const AWS_ACCESS_KEY: Shape = Shape(&[
+    TYPE,
+    SERVICE,
+    REGION,
+    ACCESS_KEY_ID,
+    SECRET_ACCESS_KEY,
+    SESSION_TOKEN,
+    PAYLOAD,
+]);
+
+const AWS_IAM_ROLE: Shape = Shape(&[
+    TYPE,
+    SERVICE,
+    REGION,
+    ROLE_ARN,
+    EXTERNAL_ID,
+    SESSION_NAME,
+    DURATION,
+    SOURCE,
+    STS_ENDPOINT,
+    PAYLOAD,
+]);
+
+/// Whose keys assume a role: an access key, or another role.
+static AWS_SOURCE: Shape = Shape(&[
+    ACCESS_KEY_ID,
+    SECRET_ACCESS_KEY,
+    SESSION_TOKEN,
+    ROLE_ARN,
+    EXTERNAL_ID,
+    SESSION_NAME,
+    DURATION,
+    // Not the constant below, which needs this.
+    ("source", Kind::TextOrTable(&AWS_SOURCE)),
+    STS_ENDPOINT,
+]);
+
+static AWS_EXTERNAL_ID: Shape = Shape(&[("scope", Kind::Text)]);
+
+const SERVICE: (&str, Kind) = ("service", Kind::Text);
+const REGION: (&str, Kind) = ("region", Kind::TextOrTexts);
+const ACCESS_KEY_ID: (&str, Kind) = ("access_key_id", Kind::Secret(&SECRET));
+const SECRET_ACCESS_KEY: (&str, Kind) = ("secret_access_key", Kind::Secret(&SECRET));
+const SESSION_TOKEN: (&str, Kind) = ("session_token", Kind::Secret(&SECRET));
+const ROLE_ARN: (&str, Kind) = ("role_arn", Kind::Text);
+const EXTERNAL_ID: (&str, Kind) = ("external_id", Kind::TextOrTable(&AWS_EXTERNAL_ID));
+const SESSION_NAME: (&str, Kind) = ("session_name", Kind::Text);
+const DURATION: (&str, Kind) = ("duration", Kind::Duration);
+const SOURCE: (&str, Kind) = ("source", Kind::TextOrTable(&AWS_SOURCE));
+const STS_ENDPOINT: (&str, Kind) = ("sts_endpoint", Kind::Text);
+const PAYLOAD: (&str, Kind) = ("payload", Kind::Choice(&AWS_PAYLOAD));
+
+static AWS_PAYLOAD: Choice = Choice {
+    now: &["auto", "signed", "chunked", "unsigned"],
     later: &[],
 };
 

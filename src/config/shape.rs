@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     /// A list of tables.
     Tables(&'static Shape),
     Text,
+    /// A word, or a table of these keys; a text that is none of the words may by mistake be a secret.
+    TextOrTable(&'static Shape),
     /// A string or a list of strings.
     TextOrTexts,
     Texts,
@@ -124,7 +126,9 @@ impl Kind {
     pub(crate) fn child(&self, key: &str) -> Option<&'static Self> {
         match self {
             Self::Map(kind) => Some(kind),
-            Self::Secret(shape) | Self::Table(shape) => child_of([*shape].into_iter(), key),
+            Self::Secret(shape) | Self::Table(shape) | Self::TextOrTable(shape) => {
+                child_of([*shape].into_iter(), key)
+            }
             // Short keys, which names of secrets are near to (`bearer`, `header`): these only.
             Self::Tables(shape) => shape.kind(key),
             Self::Variants(variants) => child_of(variants.now.iter().map(|(_, shape)| shape), key),
@@ -145,6 +149,8 @@ impl Kind {
         match self {
             Self::Map(kind) => kind.knows(name),
             Self::Table(shape) | Self::Tables(shape) => shape.knows(name),
+            // Which may hold itself.
+            Self::TextOrTable(shape) => shape.kind(name).is_some(),
             Self::Variants(variants) => variants.now.iter().any(|(_, shape)| shape.knows(name)),
             _ => false,
         }
@@ -179,6 +185,7 @@ impl Kind {
             | Self::Secret(_)
             | Self::Table(_)
             | Self::Tables(_)
+            | Self::TextOrTable(_)
             | Self::Variable
             | Self::Variants(_) => false,
         }
@@ -202,6 +209,7 @@ impl Kind {
             Self::Secret(_) => "a secret (a string, `{ env = \"NAME\" }` or `{ file = \"path\" }`)",
             Self::Size => "a size such as `\"64KiB\"`",
             Self::Tables(_) => "a list of tables",
+            Self::TextOrTable(_) => "a string or a table",
             Self::TextOrTexts => "a string or a list of strings",
             Self::Texts => "a list of strings",
         }

@@ -1,5 +1,6 @@
 //! AWS settings, checked: for which service and region requests are signed, and with whose keys.
 
+pub mod arn;
 pub mod host;
 mod names;
 pub mod partition;
@@ -15,7 +16,7 @@ use crate::secret::Secret;
 pub struct Aws {
     /// The name that `type` has in the configuration.
     pub kind: &'static str,
-    /// What the signature names as service, such as `s3` or `execute-api`; lower case.
+    /// What the signature names as service, such as `s3` or `execute-api`.
     pub service: Box<str>,
     /// Where the signature holds.
     pub region: Region,
@@ -86,7 +87,7 @@ pub struct Role {
     pub duration: Duration,
     /// Who assumes it.
     pub source: Source,
-    /// Where STS is asked; none: the regional endpoint of AWS.
+    /// Where STS is asked; none: the regional endpoint of AWS, [`Role::sts_host`].
     pub sts_endpoint: Option<Url>,
     /// The region whose STS is asked, and for which that request is signed.
     pub sts_region: Box<str>,
@@ -129,7 +130,69 @@ pub fn is_s3(service: &str) -> bool {
     )
 }
 
+impl Role {
+    /// The host of AWS where STS is asked, if `sts_endpoint` names no other.
+    pub fn sts_host(&self) -> String {
+        partition::sts_host(&self.sts_region)
+    }
+}
+
+/// Why a text is no [`ExternalId`].
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidExternalId {
+    /// It has a character that STS refuses.
+    #[error("an external ID has letters, digits and `_+=,.@:/-`")]
+    Character,
+    /// STS refuses it for its length.
+    #[error("an external ID has 2 to 1224 characters")]
+    Length,
+    /// It cannot name a scope.
+    #[error("a scope has 1 to 64 letters, digits, `_`, `.` and `-`")]
+    Scope,
+}
+
+impl ExternalId {
+    /// One that is told; `""` is none.
+    ///
+    /// # Errors
+    /// STS would refuse it.
+    pub fn given(text: &str) -> Result<Self, InvalidExternalId> {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@:/-".contains(&b);
+        match text.len() {
+            0 => Ok(Self::None),
+            _ if !text.bytes().all(fits) => Err(InvalidExternalId::Character),
+            2..=1224 => Ok(Self::Given(text.into())),
+            _ => Err(InvalidExternalId::Length),
+        }
+    }
+
+    /// The one of a scope.
+    ///
+    /// # Errors
+    /// It is no name for one.
+    pub fn of_scope(name: &str) -> Result<Self, InvalidExternalId> {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
+        match (1..=64).contains(&name.len()) && name.bytes().all(fits) {
+            true => Ok(Self::Generated(Some(name.into()))),
+            false => Err(InvalidExternalId::Scope),
+        }
+    }
+}
+
 impl Source {
+    /// The roles that lead to the keys, each assumed by the next.
+    pub fn roles(&self) -> impl Iterator<Item = &Role> {
+        std::iter::successors(self.role(), |before| before.source.role())
+    }
+
+    /// The role, if it is one.
+    pub fn role(&self) -> Option<&Role> {
+        match self {
+            Self::AccessKey(_) | Self::Default => None,
+            Self::Role(role) => Some(role),
+        }
+    }
+
     /// Every secret with the key that holds it, below `under`.
     pub(super) fn secrets(&self, under: &str) -> Vec<(String, &Secret)> {
         match self {

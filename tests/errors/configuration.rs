@@ -186,14 +186,6 @@ const NOT_YET: &[(&str, &str)] = &[
         "client_auth = \"tls\"",
     ),
     (
-        "auth = { type = \"aws_access_key\", service = \"s3\" }",
-        "aws_access_key",
-    ),
-    (
-        "auth = { type = \"aws_iam_role\", service = \"s3\" }",
-        "aws_iam_role",
-    ),
-    (
         "auth = { type = \"none\" }\nnetwork = { proxy = \"http://p:1\" }",
         "network",
     ),

@@ -5,11 +5,14 @@ use std::collections::HashSet;
 use http::HeaderName;
 use http::header::AUTHORIZATION;
 
+use super::aws::aws;
 use super::oauth2::oauth2;
 use super::secret::{Empty, Secrets, field_value, known};
+use crate::config::Store;
 use crate::config::fault::Fault;
 use crate::config::section::{Entry, Section};
 use crate::connection::auth::{Auth, Basic, BodyFields, Custom, Field, Parameter};
+use crate::connection::url::BaseUrl;
 use crate::secret::Secret;
 
 /// Fields that frame or route a message (RFC 9110 section 7): no credential, and nobody's to strip.
@@ -26,14 +29,31 @@ const FRAMING: [&str; 10] = [
     "upgrade",
 ];
 
+/// What a credential is for, as far as it depends on that.
+pub(super) struct Target<'t> {
+    /// The connection's name.
+    pub(super) connection: &'t str,
+    /// None if it was reported.
+    pub(super) base_url: Option<&'t BaseUrl>,
+    /// Where values are kept.
+    pub(super) store: &'t Store,
+}
+
 /// The `auth` of a connection; none if it was reported.
-pub(super) fn auth<'a>(connection: &Section<'a>, secrets: &Secrets<'a>) -> Option<Auth> {
+pub(super) fn auth<'a>(
+    connection: &Section<'a>,
+    secrets: &Secrets<'a>,
+    target: &Target<'_>,
+) -> Option<Auth> {
     if !connection.has("auth") {
         return Some(Auth::None);
     }
     let section = connection.section("auth")?;
     let compiler = Compiler { secrets };
     match section.text("type")?.text {
+        kind @ ("aws_access_key" | "aws_iam_role") => {
+            aws(&section, kind, secrets, target).map(|aws| Auth::Aws(Box::new(aws)))
+        }
         "none" => Some(Auth::None),
         "basic" => compiler.basic(&section).map(Auth::Basic),
         "bearer" => compiler.bearer(&section).map(Auth::Bearer),

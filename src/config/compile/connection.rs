@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use http::Method;
 
-use super::auth::{auth, field_name};
+use super::auth::{Target, auth, field_name};
 use super::host;
 use super::secret::Secrets;
 use super::server::Listeners;
 use super::signal::refresh_on;
 use super::tls::Authorities;
+use crate::config::Store;
 use crate::config::document::Document;
 use crate::config::fault::Fault;
 use crate::config::section::{Context, Entry, Section, Taken};
@@ -23,6 +24,7 @@ use crate::connection::{
 pub(super) struct Shared<'a, 's> {
     pub(super) secrets: &'s Secrets<'a>,
     pub(super) listeners: &'s Listeners,
+    pub(super) store: &'s Store,
     pub(super) defaults: Option<Section<'a>>,
     pub(super) header_case: HeaderCase,
 }
@@ -83,7 +85,12 @@ impl<'a> Compiler<'a, '_> {
         let prefix = self.prefix(&section, entry, is_named);
         let hosts = self.hosts(&section);
         let base_url = self.base_url(&section);
-        let auth = auth(&section, self.shared.secrets);
+        let target = Target {
+            connection: entry.key,
+            base_url: base_url.as_ref(),
+            store: self.shared.store,
+        };
+        let auth = auth(&section, self.shared.secrets, &target);
         let refresh_on = refresh_on(&section, auth.as_ref());
         let allow = allow(&section);
         let below = |key: &str| section.section(key);

@@ -10,6 +10,7 @@ use toml::de::DeValue;
 use crate::config::fault::Fault;
 use crate::config::section::Section;
 use crate::connection::auth::Auth;
+use crate::connection::aws::{Aws, Source};
 use crate::connection::oauth2::{ExpirySignal, Member, Pattern};
 use crate::secret::Origin;
 
@@ -24,7 +25,8 @@ pub(super) fn refresh_on(
         let message =
             "`refresh_on` does nothing here, as this connection's credential never expires";
         let fault = Fault::at(entry.key_place, message);
-        let hint = "it is for OAuth 2.0 types, and for secrets that a `command` tells";
+        let hint =
+            "it is for OAuth 2.0 types, for AWS roles, and for secrets that a `command` tells";
         connection.report(entry.key, fault.hint(hint));
     }
     let signals = connection.tables("refresh_on")?;
@@ -34,7 +36,9 @@ pub(super) fn refresh_on(
 /// Whether a credential is one that can be renewed.
 fn has_lifetime(auth: &Auth) -> bool {
     let is_told = |origin: &Origin| matches!(origin, Origin::Command(_));
+    let is_session = |aws: &Aws| matches!(aws.source, Source::Role(_));
     matches!(auth, Auth::OAuth2(_))
+        || matches!(auth, Auth::Aws(aws) if is_session(aws))
         || (auth.secrets().iter()).any(|(_, secret)| is_told(secret.origin()))
 }
 

@@ -46,6 +46,21 @@ params = { a = "hunter2", b = { command = ["x", "hunter2"], ttl = "1s", format =
 token_format = "hunter2 {}"
 "#;
 
+/// The same for keys of AWS.
+const KEYS: &str = r#"
+[connections.a]
+base_url = "https://s3.eu-west-1.amazonaws.com"
+auth = { type = "aws_access_key", access_key_id = "hunter2", secret_access_key = "hunter2", session_token = "hunter2" }
+[connections.b]
+base_url = "https://s3.eu-west-1.amazonaws.com"
+[connections.b.auth]
+type = "aws_iam_role"
+role_arn = "arn:aws:iam::123456789012:role/x"
+external_id = "hunter2"
+source.role_arn = "arn:aws:iam::123456789012:role/y"
+source.source = { access_key_id = { value = "hunter2" }, secret_access_key = "hunter2" }
+"#;
+
 fn tells(text: &str) -> Option<String> {
     let world = World::default().file("keybearer.toml", text);
     let wrong = world.load("keybearer.toml").result.err()?;
@@ -58,12 +73,13 @@ fn tells(text: &str) -> Option<String> {
 fn the_secrets_are_good_as_they_stand() {
     World::default().config(SECRETS);
     World::new().config(RENEWED);
+    World::new().config(KEYS);
 }
 
 #[test]
 fn no_slip_of_the_pen_tells_a_secret() {
     let slips = ["", "\"", "\"\"\"", "{", "}", "=", "\n", "."];
-    for secrets in [SECRETS, RENEWED] {
+    for secrets in [SECRETS, RENEWED, KEYS] {
         for (at, c) in secrets.char_indices() {
             for slip in slips {
                 // One character too few, or something too much.
@@ -79,7 +95,7 @@ fn no_slip_of_the_pen_tells_a_secret() {
 
 #[test]
 fn a_lost_or_doubled_line_tells_no_secret() {
-    for secrets in [SECRETS, RENEWED] {
+    for secrets in [SECRETS, RENEWED, KEYS] {
         no_line_tells(secrets);
     }
 }
@@ -101,6 +117,7 @@ fn no_line_tells(secrets: &str) {
 fn a_secret_under_any_likely_name_is_masked() {
     for name in [
         "access_key",
+        "access_key_id",
         "access_token",
         "api_key",
         "apikey",
@@ -122,8 +139,11 @@ fn a_secret_under_any_likely_name_is_masked() {
         "psk",
         "pwd",
         "secret",
+        "secret_access_key",
+        "secret_key",
         "secrets",
         "session",
+        "session_token",
         "token",
         "tokens",
         "user",
@@ -142,6 +162,11 @@ fn a_secret_under_any_likely_name_is_masked() {
             "[connections.a.auth.basic]",
             "[connections.a.auth]\ntype = \"oauth2_authorization_code\"",
             "[connections.a.auth]\ntype = \"azure_client_credentials\"",
+            "[connections.a.auth]\ntype = \"aws_access_key\"",
+            "[connections.a.auth]\ntype = \"aws_iam_role\"",
+            "[connections.a.auth.source]",
+            "[connections.a.auth.source.source]",
+            "[connections.a.auth.external_id]",
             "[connections.a.auth.params]",
             "[[connections.a.refresh_on]]",
             "[connections.a.tls]",
@@ -217,6 +242,10 @@ fn piece() -> impl Strategy<Value = &'static str> {
         "client_secret",
         "token_url",
         "\"oauth2_client_credentials\"",
+        "\"aws_iam_role\"",
+        "secret_access_key",
+        "source",
+        "source = \"hunter2\"\n",
         "é",
         "\u{feff}",
         "\0",

@@ -256,11 +256,6 @@ fn what_later_releases_bring_is_refused_by_name() {
             "^auth = { type = \"oauth2_client_credentials\", token_url = \"https://a.example\", client_id = \"x\", client_auth = \"tls\" }",
             "`client_auth = \"tls\"`",
         ),
-        (
-            "^auth = { type = \"aws_access_key\" }",
-            "type `aws_access_key`",
-        ),
-        ("^auth = { type = \"aws_iam_role\" }", "type `aws_iam_role`"),
     ] {
         let wrong = World::new().wrong(&text.replace('^', CONNECTION));
         let first = wrong.lines().next().unwrap();

@@ -10,7 +10,7 @@ pub struct Partition {
     /// How the names of its regions begin; empty for all that no other has.
     regions: &'static str,
     /// The region that global services are signed for.
-    pub(super) main: &'static str,
+    pub main: &'static str,
 }
 
 /// All of them; the one whose regions begin with anything is the last.
@@ -101,21 +101,16 @@ impl Partition {
     pub fn ids() -> impl Iterator<Item = &'static str> {
         PARTITIONS.iter().map(|partition| partition.id)
     }
+}
 
-    /// The host of a region's STS.
-    pub fn sts_host(&self, region: &str) -> String {
-        // Government regions have the suffix of the commercial ones.
-        let suffix = match self.id {
-            "aws-us-gov" => "amazonaws.com",
-            _ => self.suffixes[0],
-        };
-        format!("sts.{region}.{suffix}")
-    }
-
-    /// The region that is asked where no other is known.
-    pub fn main_region(&self) -> &'static str {
-        self.main
-    }
+/// The host of a region's STS.
+pub fn sts_host(region: &str) -> String {
+    let suffix = match Partition::of_region(region) {
+        // Its hosts have a suffix of their own only where they name no region.
+        Some(partition) if partition.id != "aws-us-gov" => partition.suffixes[0],
+        _ => "amazonaws.com",
+    };
+    format!("sts.{region}.{suffix}")
 }
 
 /// Whether a text has the form of a region's name, such as `us-gov-west-1`.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::connection::aws::partition::sts_host;
 
 /// What the endpoint rules of the AWS SDKs say: a host, its signing name and its region a line.
 const HOSTS: &str = include_str!("../../../../tests/data/aws/hosts.txt");
@@ -350,7 +351,7 @@ fn each_partition_has_its_sts() {
         ),
     ] {
         let partition = Partition::of_region(region).unwrap();
-        assert_eq!((partition.id, &*partition.sts_host(region)), (id, host));
+        assert_eq!((partition.id, &*sts_host(region)), (id, host));
         assert_eq!(told(host), ("sts".to_owned(), region.to_owned()));
     }
     assert_eq!(Partition::of_region("auto"), None);
