@@ -23,6 +23,7 @@ mod clients;
 mod console;
 mod docs;
 mod errors;
+mod external_id;
 mod forward;
 mod guard;
 mod inject;

@@ -11,11 +11,13 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
+use super::aws::external_id::ExternalIds;
 use super::commanded::Commanded;
 use super::courier::Courier;
 use super::engine::{Renewal, Renewing};
 use super::oauth2::consent::Consents;
 use super::oauth2::{self, GrantState, Kept, OAuth2Renewal, Road};
+use super::slot::{NoStore, StoreSlot};
 use super::state::State;
 use super::{Authenticator, Fixed, Invalid};
 use crate::config;
@@ -23,7 +25,7 @@ use crate::connection::auth::Auth;
 use crate::connection::oauth2::{Grant, OAuth2};
 use crate::connection::{Connection, Tls};
 use crate::metrics::{CredentialMetrics, Metrics};
-use crate::store::{Key, OpenError, Store};
+use crate::store::{Key, Store};
 use crate::upstream::Upstreams;
 
 /// Makes credentials with a lifetime, and keeps them across reloads.
@@ -93,14 +95,12 @@ pub enum CannotKeep {
     /// A value cannot stand where it belongs.
     #[error("a secret in `auth` cannot be sent: {0}")]
     Invalid(#[from] Invalid),
-    /// Nothing says where tokens are to be kept.
-    #[error(
-        "its tokens cannot be stored: neither `store.path` nor $XDG_STATE_HOME nor $HOME is set; set `store.path`"
-    )]
-    NoFolder,
+    /// The external ID that its role is assumed with has no place.
+    #[error("its external ID cannot be stored: {0}")]
+    ExternalId(NoStore),
     /// Tokens that have to outlive a restart have no place.
     #[error("its tokens cannot be stored: {0}")]
-    Store(#[from] OpenError),
+    Store(#[from] NoStore),
     /// The token endpoint cannot be reached by these settings.
     #[error("`tls` cannot be used for the token endpoint ({0}); check tls.ca_certificate")]
     Tls(#[from] rustls::Error),
@@ -120,10 +120,7 @@ impl Credentials {
             runtime: Some(runtime),
             upstreams,
             metrics,
-            store: StoreSlot {
-                settings: store,
-                opened: Mutex::new(None),
-            },
+            store: StoreSlot::new(store),
             consents: Arc::default(),
             known: Mutex::default(),
             grants: Mutex::default(),
@@ -139,10 +136,7 @@ impl Credentials {
             runtime: None,
             upstreams,
             metrics,
-            store: StoreSlot {
-                settings: config::Store::Memory,
-                opened: Mutex::new(None),
-            },
+            store: StoreSlot::new(config::Store::Memory),
             consents: Arc::default(),
             known: Mutex::default(),
             grants: Mutex::default(),
@@ -160,6 +154,18 @@ impl Credentials {
     /// Consents that were begun.
     pub fn consents(&self) -> &Arc<Consents> {
         &self.consents
+    }
+
+    /// The external IDs that roles are assumed with. Blocks if no store is open yet.
+    ///
+    /// # Errors
+    /// There is no place where they could be kept.
+    pub fn external_ids(&self) -> Result<ExternalIds, NoStore> {
+        match self.runtime {
+            Some(_) => self.store.external_ids(),
+            // Nothing is assumed, so nothing is made.
+            None => Ok(ExternalIds::new(Store::memory())),
+        }
     }
 
     /// What gives a connection's requests their credential: the one there is, if nothing changed
@@ -283,28 +289,5 @@ impl Credential {
     /// Forgets its metrics: for a connection that is no longer configured.
     pub fn forget_metrics(&self) {
         self.metrics.forget(State::ALL.into_iter().map(State::name));
-    }
-}
-
-/// The store, opened when the first connection needs it: who links nothing needs no place for it.
-struct StoreSlot {
-    settings: config::Store,
-    opened: Mutex<Option<Store>>,
-}
-
-impl StoreSlot {
-    fn open(&self) -> Result<Store, CannotKeep> {
-        let mut opened = self.opened.lock();
-        if let Some(store) = &*opened {
-            return Ok(store.clone());
-        }
-        let store = match &self.settings {
-            config::Store::File { folder, key } => {
-                let folder = folder.as_ref().ok_or(CannotKeep::NoFolder)?;
-                Store::file(folder, key.as_ref().map(|key| &key.0))?
-            }
-            config::Store::Memory => Store::memory(),
-        };
-        Ok(opened.insert(store).clone())
     }
 }

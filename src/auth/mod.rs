@@ -20,6 +20,7 @@ mod keeper;
 pub mod lease;
 pub mod metadata;
 pub mod oauth2;
+pub mod slot;
 pub mod state;
 pub mod status;
 #[cfg(test)]

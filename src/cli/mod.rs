@@ -2,7 +2,7 @@
 //! else to stderr.
 
 mod check;
-mod exchange;
+mod external_id;
 mod health;
 mod link;
 mod logging;
@@ -22,6 +22,7 @@ use tracing::level_filters::LevelFilter;
 use crate::auth::courier;
 use crate::config::source::{Location, Process, locate};
 use crate::config::{self, Config, LogFormat, source::Sources};
+use crate::connection::aws::{ExternalId, InvalidExternalId};
 
 /// A credential-injecting reverse proxy: apps call localhost, keybearer adds the keys
 ///
@@ -89,6 +90,19 @@ enum Command {
         #[arg(long)]
         device: bool,
     },
+    /// Print the external ID that AWS roles are assumed with, and their trust policy
+    ///
+    /// Asks the running instance, or opens the store itself while none runs: then run it as the user
+    /// that keybearer runs as. The ID is made once and stays the same. On stdout, the ID stands on the
+    /// first line and the policy, to be pasted into IAM, from the third on.
+    ExternalId {
+        /// The ID of this scope (external_id = { scope = "NAME" }), not the whole deployment's
+        #[arg(long, value_name = "NAME", value_parser = scope)]
+        scope: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Show where the running instance's connections stand
     ///
     /// State, credential expiry, requests, errors and last error of each. Ends with 1 if any
@@ -153,6 +167,9 @@ fn command() -> anyhow::Result<ExitCode> {
         Some(Command::Check { json }) => check::check(&global, json),
         Some(Command::Health) => health::health(&global),
         Some(Command::Link { name, device }) => link::link(&global, &name, device),
+        Some(Command::ExternalId { scope, json }) => {
+            external_id::external_id(&global, scope.as_deref(), json)
+        }
         Some(Command::Status { json }) => status::status(&global, json),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
@@ -160,6 +177,11 @@ fn command() -> anyhow::Result<ExitCode> {
             print(&script).map(|()| ExitCode::SUCCESS)
         }
     }
+}
+
+/// The name of a scope.
+fn scope(text: &str) -> Result<String, InvalidExternalId> {
+    ExternalId::of_scope(text).map(|_| text.to_owned())
 }
 
 /// A configuration that was loaded, and where from.

@@ -225,6 +225,7 @@ impl Parts {
                 reloader: Arc::clone(&self.reloader),
                 reader: self.reader.clone(),
                 consents: Arc::clone(self.credentials.consents()),
+                credentials: Arc::clone(&self.credentials),
                 ready: ready.clone(),
             };
             tokio::spawn(async move {

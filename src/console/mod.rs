@@ -8,6 +8,7 @@
 //! | `GET /api/connections`, `GET /api/connections/NAME` | the connections, and where they stand |
 //! | `POST /api/connections/NAME/link` | begins a consent; `DELETE` forgets the tokens |
 //! | `GET /api/connections/NAME/link/ID` | what came of a consent |
+//! | `POST /api/external-id` | an AWS external ID, made if it never was |
 //! | `GET /link/NAME` | a page from which a person can consent |
 //! | `GET /oauth/callback` | where providers send people back to |
 //! | `POST /api/reload` | reloads the configuration; 422 with all errors if it is invalid |
@@ -17,6 +18,7 @@
 
 mod api;
 mod connections;
+mod external_id;
 mod guard;
 mod linking;
 
@@ -43,6 +45,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use self::guard::Exposure;
+use crate::auth::credentials::Credentials;
 use crate::auth::oauth2::consent::Consents;
 use crate::live::Reader;
 use crate::live::reload::Reloader;
@@ -70,6 +73,8 @@ pub struct Console {
     pub reader: Reader,
     /// Consents that were begun.
     pub consents: Arc<Consents>,
+    /// What keeps external IDs.
+    pub credentials: Arc<Credentials>,
     /// Whether requests are taken.
     pub ready: Readiness,
 }
@@ -164,6 +169,7 @@ fn router(console: Console, exposure: Exposure) -> Router {
             post(linking::begin).delete(linking::forget),
         )
         .route("/api/connections/{name}/link/{id}", get(linking::outcome))
+        .route("/api/external-id", post(external_id::external_id))
         .route("/api/reload", post(api::reload))
         .route("/link/{name}", get(linking::page))
         .route("/oauth/callback", get(linking::callback))

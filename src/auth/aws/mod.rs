@@ -4,12 +4,7 @@
 //! fields, `percent` how bytes are written in it, `target` what is sent so that it is what was signed;
 //! `key` is derived from the secret one, `chunk` signs content on its way.
 
-mod canonical;
-pub mod chunk;
-pub mod clock;
-mod digest;
-mod field;
-mod key;
+pub mod external_id;
 pub mod keys;
 pub mod payload;
 mod percent;
