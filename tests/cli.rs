@@ -33,7 +33,7 @@ async fn help_teaches() {
             );
         }
     }
-    for command in ["run", "check", "completions"] {
+    for command in ["run", "check", "external-id", "completions"] {
         let exit = setup.run_bare(&[command, "--help"]).await;
         assert_eq!(exit.code, Some(0), "{command}");
         assert!(exit.stdout.contains("Usage"), "{command}: {}", exit.stdout);

@@ -36,9 +36,9 @@ pub enum InvalidArn {
 pub fn of_aws(text: &str) -> Result<&'static Partition, InvalidArn> {
     let (id, account) = of_any(text)?;
     let partition = Partition::of_id(id).ok_or_else(|| {
-        let mut ids: Vec<_> = Partition::ids().map(|id| format!("`{id}`")).collect();
-        ids.sort();
-        InvalidArn::Partition(ids.join(", "))
+        let mut ids: Vec<_> = Partition::ids().collect();
+        ids.sort_unstable();
+        InvalidArn::Partition(format!("`{}`", ids.join("`, `")))
     })?;
     if account.len() != 12 || !account.bytes().all(|b| b.is_ascii_digit()) {
         return Err(InvalidArn::Account);

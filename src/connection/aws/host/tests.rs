@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::connection::aws::partition::sts_host;
 
@@ -303,6 +305,17 @@ fn look_alikes_tell_nothing() {
         "docs.aws.amazon.com",
     ] {
         assert_eq!(infer(host), Inferred::default(), "{host}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_host_is_too_odd(labels in prop::collection::vec("[a-z0-9-]{0,12}|vpce|s3|dualstack|eu-west-1|vpce-1|fips", 0..8), suffix in 0..3_usize) {
+        let suffix = ["amazonaws.com", "api.aws", "on.aws"][suffix];
+        let host = format!("{}.{suffix}", labels.join("."));
+        if let Some(service) = infer(&host).service {
+            prop_assert!(!service.is_empty() && is_service(&service), "{}: {}", host, service);
+        }
     }
 }
 
