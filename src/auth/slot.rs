@@ -1,4 +1,4 @@
-//! The store as credentials find it: [`StoreSlot`], opened when something first needs it.
+//! The store as credentials find it: opened when something first needs it.
 
 use parking_lot::Mutex;
 
