@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use super::aws::external_id::ExternalIds;
+use super::aws::renewal::AwsRenewal;
 use super::commanded::Commanded;
 use super::courier::Courier;
 use super::engine::{Renewal, Renewing};
@@ -22,6 +23,7 @@ use super::state::State;
 use super::{Authenticator, Fixed, Invalid};
 use crate::config;
 use crate::connection::auth::Auth;
+use crate::connection::aws::{ExternalId, Role, Source};
 use crate::connection::oauth2::{Grant, OAuth2};
 use crate::connection::{Connection, Tls};
 use crate::metrics::{CredentialMetrics, Metrics};
@@ -72,12 +74,13 @@ struct Settings {
 impl Settings {
     fn of(connection: &Connection, redirect: Option<&Url>) -> Self {
         let auth = connection.auth.clone();
-        // What commands tell depends on nothing else.
+        let road = || Some((connection.tls.clone(), connection.timeouts.connect));
+        // What commands tell depends on nothing else, nor do keys of the configuration.
         let (road, redirect) = match &auth {
+            Auth::Aws(aws) if !matches!(aws.source, Source::AccessKey(_)) => (road(), None),
             Auth::OAuth2(oauth2) => {
                 let by_person = matches!(oauth2.grant, Grant::AuthorizationCode(_));
-                let road = (connection.tls.clone(), connection.timeouts.connect);
-                (Some(road), redirect.filter(|_| by_person).cloned())
+                (road(), redirect.filter(|_| by_person).cloned())
             }
             _ => (None, None),
         };
@@ -211,6 +214,16 @@ impl Credentials {
             Auth::OAuth2(settings) => {
                 let renewal = Arc::new(self.oauth2(connection, settings, redirect)?);
                 (Arc::clone(&renewal) as _, Some(renewal))
+            }
+            Auth::Aws(settings) => {
+                let generated = |role: &Role| matches!(role.external_id, ExternalId::Generated(_));
+                let external_ids = match settings.source.roles().any(generated) {
+                    true => self.external_ids().map_err(CannotKeep::ExternalId)?,
+                    false => ExternalIds::new(Store::memory()),
+                };
+                let upstreams = Arc::clone(&self.upstreams);
+                let renewal = AwsRenewal::new(connection, settings, upstreams, external_ids);
+                (Arc::new(renewal), None)
             }
             auth => (Arc::new(Commanded::new(auth.clone())), None),
         };

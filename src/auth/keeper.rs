@@ -164,10 +164,13 @@ impl<T: Send + Sync + 'static> Keeper<T> {
             },
             Order::Retire => self.retired = true,
             Order::Refused(lease, done) => {
-                if lease.refuse() && !lease.renewable {
+                if lease.refuse()
+                    && let Some(lost) = lease.lost()
+                {
                     tracing::warn!(
                         connection = self.metrics.connection(),
-                        "Token refused, and there is no refresh token: link the connection again if that goes on"
+                        problem = %lost.detail,
+                        "Credential refused"
                     );
                 }
                 if self.should_replace(&lease, now) {

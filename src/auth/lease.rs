@@ -1,10 +1,12 @@
 //! A value with a lifetime: [`Lease`], which knows when it ends, when to renew it, and what became of
 //! it since.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::backoff::spread;
+use super::state::Fault;
 
 /// A refused value that replaced a refused one and never did any good is not renewed again for so
 /// long: an upstream that refuses whatever it is sent must not cost a renewal per request.
@@ -28,6 +30,8 @@ pub struct Lease<T> {
     pub renews: Option<SystemTime>,
     /// Whether there is another to be had without a person's consent.
     pub renewable: bool,
+    /// What is wrong if it is refused, where renewing it brings no other by itself.
+    pub refusal: Option<Arc<Fault>>,
     /// Whether it has replaced a value that was refused.
     forced: Option<Forced>,
     /// Whether it was accepted somewhere.
@@ -55,6 +59,7 @@ impl<T> Lease<T> {
             expires,
             renews,
             renewable: true,
+            refusal: None,
             forced: None,
             proven: AtomicBool::new(false),
             doubted: AtomicBool::new(false),
@@ -81,6 +86,11 @@ impl<T> Lease<T> {
     /// Notes that it was refused; tells whether that is news.
     pub(super) fn refuse(&self) -> bool {
         !self.refused.swap(true, Ordering::Relaxed)
+    }
+
+    /// What is wrong, if it was refused since it was last accepted.
+    pub(super) fn lost(&self) -> Option<&Arc<Fault>> {
+        self.refusal.as_ref().filter(|_| self.is_refused())
     }
 
     /// Whether it was refused since it was last accepted.

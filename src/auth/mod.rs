@@ -24,7 +24,7 @@ pub mod slot;
 pub mod state;
 pub mod status;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod token_endpoint;
 
 use std::sync::Arc;
@@ -37,6 +37,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use zeroize::{Zeroize, Zeroizing};
 
+use self::aws::sign::signer::Signer;
 use self::credentials::Credential;
 use self::inject::{Merge, encode_pairs};
 use self::lease::Lease;
@@ -68,6 +69,7 @@ pub struct Fixed {
     fields: Box<[(HeaderName, HeaderValue)]>,
     query: Option<Bytes>,
     merge: Option<Merge>,
+    signer: Option<Box<Signer>>,
 }
 
 /// A value that cannot stand where it belongs; compiling the configuration has refused it before,
@@ -157,9 +159,19 @@ impl Prepared<'_> {
         self.value().merge.as_ref()
     }
 
+    /// What signs the request, in place of anything that is written into it.
+    pub fn signer(&self) -> Option<&Signer> {
+        self.value().signer.as_deref()
+    }
+
     /// Whether there may be another if this one is refused.
     pub fn is_leased(&self) -> bool {
         matches!(self, Self::Leased(_))
+    }
+
+    /// Whether there is another to be had without a person.
+    pub fn is_renewable(&self) -> bool {
+        matches!(self, Self::Leased(lease) if lease.renewable)
     }
 
     /// Notes that it was accepted.
@@ -191,6 +203,7 @@ impl Fixed {
             fields: Box::default(),
             query: None,
             merge: None,
+            signer: None,
         };
         match auth {
             Auth::Basic(basic) => fixed.fields = [(AUTHORIZATION, basic_value(basic)?)].into(),
@@ -200,7 +213,7 @@ impl Fixed {
             }
             Auth::Custom(custom) => fixed = custom_parts(custom)?,
             Auth::Header(fields) => fixed.fields = field_values(fields)?.into(),
-            // A token is a field of its own: `Fixed::field`.
+            // A token is a field of its own, keys sign: `Fixed::field`, `Fixed::signing`.
             Auth::Aws(_) | Auth::None | Auth::OAuth2(_) => {}
             Auth::Query(params) => fixed.query = Some(encode_pairs(params).into()),
         }
@@ -213,7 +226,18 @@ impl Fixed {
             fields: [(name, sensitive(value)?)].into(),
             query: None,
             merge: None,
+            signer: None,
         })
+    }
+
+    /// A credential that signs.
+    fn signing(signer: Signer) -> Self {
+        Self {
+            fields: Box::default(),
+            query: None,
+            merge: None,
+            signer: Some(Box::new(signer)),
+        }
     }
 }
 
@@ -236,6 +260,7 @@ fn custom_parts(custom: &Custom) -> Result<Fixed, Invalid> {
         fields: fields.into(),
         query,
         merge: custom.body.as_ref().map(Merge::new),
+        signer: None,
     })
 }
 

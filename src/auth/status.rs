@@ -50,15 +50,27 @@ impl<T> Status<T> {
     /// In one word.
     pub fn state(&self, now: SystemTime) -> State {
         let live = self.lease.as_ref().is_some_and(|lease| lease.is_live(now));
-        let lost = |lease: &Arc<Lease<T>>| !lease.renewable && lease.is_refused();
         match (&self.fault, live) {
-            // It is used all the same: the upstream may have refused the request and not the token.
-            (None, true) if self.lease.as_ref().is_some_and(lost) => State::Reauthorize,
-            (None, true) => State::Ready,
+            // It is used all the same: the upstream may have refused the request and not the value.
+            (None, true) => self.lost().map_or(State::Ready, |lost| lost.lapse.state()),
             (Some(_), true) => State::Stale,
             (None, false) => State::Refreshing,
             (Some(fault), false) => fault.lapse.state(),
         }
+    }
+
+    /// What is wrong: why the last attempt brought no value, or why the one there is was refused.
+    pub fn problem(&self) -> Option<&Arc<Fault>> {
+        self.fault.as_ref().or_else(|| self.lost())
+    }
+
+    /// The same, as requests are told, though there may still be a value.
+    pub fn trouble(&self, now: SystemTime) -> Option<Unavailable> {
+        Some(Unavailable::new(self.problem()?, self.wait(now)))
+    }
+
+    fn lost(&self) -> Option<&Arc<Fault>> {
+        self.lease.as_ref()?.lost()
     }
 
     /// Why there is no use in waiting.
@@ -70,10 +82,13 @@ impl<T> Status<T> {
         if due && fault.lapse == Lapse::Misconfigured {
             return None;
         }
-        let wait = self
-            .retries
-            .map(|at| at.duration_since(now).unwrap_or_default());
-        Some(Unavailable::new(fault, wait))
+        Some(Unavailable::new(fault, self.wait(now)))
+    }
+
+    /// How long nothing is attempted.
+    fn wait(&self, now: SystemTime) -> Option<Duration> {
+        self.retries
+            .map(|at| at.duration_since(now).unwrap_or_default())
     }
 }
 

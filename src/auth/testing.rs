@@ -29,22 +29,22 @@ use crate::upstream::Upstreams;
 
 /// What a server received.
 #[derive(Clone, Debug)]
-pub(super) struct Received {
-    pub(super) method: Method,
-    pub(super) target: String,
-    pub(super) headers: HeaderMap,
-    pub(super) content: String,
+pub(crate) struct Received {
+    pub(crate) method: Method,
+    pub(crate) target: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) content: String,
 }
 
 /// An HTTP server that answers as it is told; it stops when dropped.
-pub(super) struct Server {
-    pub(super) address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     received: Arc<Mutex<Vec<Received>>>,
     task: JoinHandle<()>,
 }
 
 impl Server {
-    pub(super) async fn start(
+    pub(crate) async fn start(
         answer: impl Fn(&Received) -> Response<String> + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -77,7 +77,7 @@ impl Server {
     }
 
     /// A server that gives every request one answer.
-    pub(super) async fn saying(
+    pub(crate) async fn saying(
         status: u16,
         media_type: &'static str,
         content: impl Into<String>,
@@ -86,21 +86,21 @@ impl Server {
         Self::start(move |_| response(status, media_type, &content)).await
     }
 
-    pub(super) fn url(&self, rest: &str) -> Url {
+    pub(crate) fn url(&self, rest: &str) -> Url {
         format!("http://{}{rest}", self.address).parse().unwrap()
     }
 
     /// Its token endpoint.
-    pub(super) fn endpoint(&self) -> Endpoint {
+    pub(crate) fn endpoint(&self) -> Endpoint {
         endpoint(&self.url("/token"), Duration::from_secs(20))
     }
 
-    pub(super) fn received(&self) -> Vec<Received> {
+    pub(crate) fn received(&self) -> Vec<Received> {
         self.received.lock().clone()
     }
 
     /// The only request there was.
-    pub(super) fn only(&self) -> Received {
+    pub(crate) fn only(&self) -> Received {
         let [only] = <[_; 1]>::try_from(self.received()).unwrap();
         only
     }
@@ -123,7 +123,7 @@ async fn receive(request: Request<Incoming>) -> Received {
     }
 }
 
-pub(super) fn response(status: u16, media_type: &str, content: &str) -> Response<String> {
+pub(crate) fn response(status: u16, media_type: &str, content: &str) -> Response<String> {
     Response::builder()
         .status(status)
         .header("content-type", media_type)
@@ -131,7 +131,7 @@ pub(super) fn response(status: u16, media_type: &str, content: &str) -> Response
         .unwrap()
 }
 
-pub(super) fn endpoint(url: &Url, limit: Duration) -> Endpoint {
+pub(crate) fn endpoint(url: &Url, limit: Duration) -> Endpoint {
     Endpoint::new(
         &Upstreams::default(),
         &connection(),
@@ -142,7 +142,7 @@ pub(super) fn endpoint(url: &Url, limit: Duration) -> Endpoint {
     .unwrap()
 }
 
-pub(super) fn connection() -> Connection {
+pub(crate) fn connection() -> Connection {
     Connection {
         name: "api".into(),
         prefix: Prefix::parse("/api").unwrap(),
@@ -162,10 +162,10 @@ pub(super) fn connection() -> Connection {
     }
 }
 
-pub(super) fn secret(text: &str) -> Secret {
+pub(crate) fn secret(text: &str) -> Secret {
     Secret::new(text, Origin::Literal)
 }
 
-pub(super) fn at(seconds: u64) -> SystemTime {
+pub(crate) fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)
 }

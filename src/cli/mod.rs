@@ -2,6 +2,7 @@
 //! else to stderr.
 
 mod check;
+mod exchange;
 mod external_id;
 mod health;
 mod link;

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::{Found, Global, UNUSABLE, complain, load, logging};
-use crate::auth::courier::Courier;
+use crate::auth::courier::{self, Courier};
 use crate::auth::credentials::Credentials;
 use crate::config::Config;
 use crate::config::source::Process;
@@ -29,6 +29,9 @@ use crate::upstream::Upstreams;
 /// How long the end waits for a token that was asked for. A consent is lost whose code was spent for an
 /// answer which is not stored; that of a refresh is taken by the next start.
 const SETTLE: Duration = Duration::from_secs(5);
+
+/// How long the first process of a container waits: what it leaves behind ends with it.
+const SETTLE_AS_FIRST: Duration = courier::LIFETIME;
 
 /// How often idle upstream connections are looked at.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -277,15 +280,23 @@ async fn settle(credentials: &Credentials, signals: &mut Signals) {
         info!(running = exchanges.len(), "Waiting for tokens");
     }
     exchanges.close();
+    let is_first = std::process::id() == 1;
+    let most = if is_first { SETTLE_AS_FIRST } else { SETTLE };
     let settled = tokio::select! {
-        settled = tokio::time::timeout(SETTLE, exchanges.wait()) => settled.is_ok(),
+        settled = tokio::time::timeout(most, exchanges.wait()) => settled.is_ok(),
         _ = signals.next() => false,
     };
-    if !settled {
-        warn!(
-            running = exchanges.len(),
+    let running = exchanges.len();
+    match (settled, is_first) {
+        (true, _) => {}
+        (false, false) => warn!(
+            running,
             "A token endpoint has not answered: a refresh goes on by itself, a consent has to be given again"
-        );
+        ),
+        (false, true) => warn!(
+            running,
+            "A token endpoint has not answered: what it still gives is lost, and the connection may have to be linked again"
+        ),
     }
 }
 

@@ -94,6 +94,14 @@ impl Auth {
         }
     }
 
+    /// By what requests are signed, if they are.
+    pub fn aws(&self) -> Option<&Aws> {
+        match self {
+            Self::Aws(aws) => Some(aws),
+            _ => None,
+        }
+    }
+
     /// Every place that this credential fills, so that the caller's own value is taken out first.
     pub fn placement(&self) -> Placement {
         let mut placement = Placement::default();

@@ -197,6 +197,22 @@ impl BaseUrl {
         self.written_slash
     }
 
+    /// The host's name or address; none for `builtin:echo`.
+    pub fn host(&self) -> Option<&str> {
+        match &self.destination {
+            Destination::Echo => None,
+            Destination::Server { host, .. } => Some(host),
+        }
+    }
+
+    /// Whether nobody on the way can read or change what is sent there.
+    pub fn is_tls(&self) -> bool {
+        let Destination::Server { scheme, .. } = &self.destination else {
+            return false;
+        };
+        *scheme == Scheme::Https
+    }
+
     /// The `Host` field value (RFC 9110 section 7.2): the port only where it is not the scheme's own.
     pub fn host_field(&self) -> HeaderValue {
         let text = match &self.destination {

@@ -63,7 +63,7 @@ impl Shown {
                 .map(rfc3339),
             last_error: status
                 .as_ref()
-                .and_then(|status| Some(status.fault.as_ref()?.detail.clone())),
+                .and_then(|status| Some(status.problem()?.detail.clone())),
             link: live.link_page.clone(),
             requests,
             errors,

@@ -18,15 +18,18 @@ use super::aws_chunked::framed::FramedContent;
 use super::aws_chunked::framing::Framing;
 use super::aws_chunked::trailer::Trailers;
 use super::aws_chunked::unframed::UnframedContent;
+use super::begun::BegunContent;
 use super::flow::{Flow, Stage};
 use super::replay::{ReplayContent, ReplayFault, Spare};
 
 /// Held content is handed out in pieces of this many bytes, so that it shows how far it was taken.
-const PIECE: usize = 64 << 10;
+pub(super) const PIECE: usize = 64 << 10;
 
 /// A request's content on its way upstream.
 #[derive(Debug, Default)]
 pub enum Content {
+    /// What was read already, and the rest as it arrives.
+    Begun(Box<BegunContent>),
     /// The caller's, as it arrives.
     Caller(CallerContent),
     /// None.
@@ -97,7 +100,12 @@ impl Content {
     pub fn trailers(&self) -> Option<&Trailers> {
         match self {
             Self::Unframed(content) => content.trailers(),
-            Self::Caller(_) | Self::Empty | Self::Framed(_) | Self::Held(_) | Self::Kept(_) => None,
+            Self::Begun(_)
+            | Self::Caller(_)
+            | Self::Empty
+            | Self::Framed(_)
+            | Self::Held(_)
+            | Self::Kept(_) => None,
         }
     }
 
@@ -106,7 +114,9 @@ impl Content {
         match self {
             Self::Caller(content) => std::mem::replace(&mut content.limit, u64::MAX),
             Self::Kept(content) => std::mem::replace(&mut content.limit, u64::MAX),
-            Self::Empty | Self::Framed(_) | Self::Held(_) | Self::Unframed(_) => u64::MAX,
+            Self::Begun(_) | Self::Empty | Self::Framed(_) | Self::Held(_) | Self::Unframed(_) => {
+                u64::MAX
+            }
         }
     }
 
@@ -114,7 +124,7 @@ impl Content {
     pub fn spare(&self) -> Option<SpareContent> {
         match self {
             // A framing cannot be taken up again where it was left.
-            Self::Caller(_) | Self::Framed(_) | Self::Unframed(_) => None,
+            Self::Begun(_) | Self::Caller(_) | Self::Framed(_) | Self::Unframed(_) => None,
             Self::Empty => Some(SpareContent::Empty),
             Self::Held(content) => Some(SpareContent::Held(content.left.clone())),
             Self::Kept(content) => Some(SpareContent::Kept(content.replay.spare()?, content.limit)),
@@ -124,6 +134,7 @@ impl Content {
     /// What can be observed of it while it is sent; none if there is nothing to wait for.
     pub fn flow(&self) -> Option<Arc<Flow>> {
         match self {
+            Self::Begun(content) => Some(Arc::clone(content.flow())),
             Self::Caller(content) => Some(Arc::clone(&content.flow)),
             Self::Empty => None,
             Self::Framed(content) => Some(Arc::clone(content.flow())),
@@ -143,6 +154,7 @@ impl Body for Content {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ContentFault>>> {
         match self.get_mut() {
+            Self::Begun(content) => content.poll_frame(cx),
             Self::Caller(content) => content.poll_frame(cx),
             Self::Empty => Poll::Ready(None),
             Self::Framed(content) => content.poll_frame(cx),
@@ -154,6 +166,7 @@ impl Body for Content {
 
     fn is_end_stream(&self) -> bool {
         match self {
+            Self::Begun(content) => content.is_end(),
             Self::Caller(content) => content.incoming.is_end_stream(),
             Self::Empty => true,
             Self::Framed(content) => content.is_end(),
@@ -165,6 +178,8 @@ impl Body for Content {
 
     fn size_hint(&self) -> SizeHint {
         match self {
+            // Of content whose length is known the beginning is not read.
+            Self::Begun(_) => SizeHint::default(),
             Self::Caller(content) => content.incoming.size_hint(),
             Self::Empty => SizeHint::with_exact(0),
             Self::Framed(content) => content.size_hint(),
@@ -200,23 +215,58 @@ impl Content {
         Ok((whole, self.trailers().cloned().unwrap_or_default()))
     }
 
+    /// All of it, if it is held.
+    pub fn whole(&self) -> Option<Bytes> {
+        match self {
+            Self::Empty => Some(Bytes::new()),
+            Self::Held(content) => Some(content.left.clone()),
+            _ => None,
+        }
+    }
+
+    /// Reads it whole like `collect`, so that it is held; more than `limit` bytes are not refused, but
+    /// go on as they arrive.
+    ///
+    /// # Errors
+    /// Why it could not be read.
+    pub async fn hold_if_short(mut self, limit: u64, read: Duration) -> Result<Self, ContentFault> {
+        let mut begun = BytesMut::new();
+        let whole = self.read_up_to(limit, read, &mut begun).await?;
+        let begun = begun.freeze();
+        Ok(match whole {
+            true => Self::held(begun),
+            false => Self::Begun(Box::new(BegunContent::new(begun, self))),
+        })
+    }
+
     async fn read_whole(&mut self, limit: u64, read: Duration) -> Result<Bytes, ContentFault> {
         let mut whole = BytesMut::new();
-        loop {
-            let frame = timeout(read, self.frame())
-                .await
-                .map_err(|_| ContentFault::Stalled(read))?;
-            let Some(frame) = frame else {
-                return Ok(whole.freeze());
-            };
+        match self.read_up_to(limit, read, &mut whole).await? {
+            true => Ok(whole.freeze()),
+            false => Err(ContentFault::TooLargeToHold(limit)),
+        }
+    }
+
+    /// Whether all of it was read before there were more than `limit` bytes.
+    async fn read_up_to(
+        &mut self,
+        limit: u64,
+        read: Duration,
+        into: &mut BytesMut,
+    ) -> Result<bool, ContentFault> {
+        while let Some(frame) = timeout(read, self.frame())
+            .await
+            .map_err(|_| ContentFault::Stalled(read))?
+        {
             let Ok(data) = frame?.into_data() else {
                 continue;
             };
-            if (whole.len() + data.len()) as u64 > limit {
-                return Err(ContentFault::TooLargeToHold(limit));
+            into.extend_from_slice(&data);
+            if into.len() as u64 > limit {
+                return Ok(false);
             }
-            whole.extend_from_slice(&data);
         }
+        Ok(true)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What answers behind a base URL: [`Upstream`], one identity and its pool of connections.
 
 pub mod aws_chunked;
+mod begun;
 pub mod body;
 pub mod content;
 pub mod deadline;

@@ -1,17 +1,19 @@
-//! AWS: requests that are signed (Signature Version 4), and the keys that sign them.
+//! AWS: requests that are signed (`sign`), and the keys that sign them.
 //!
-//! [`signer::Signer`] signs. Below it: `canonical` is what is signed of a request, `field` which
-//! fields, `percent` how bytes are written in it, `target` what is sent so that it is what was signed;
-//! `key` is derived from the secret one, `chunk` signs content on its way.
+//! `renewal` gets keys for the engine from a `source`: the configuration, the AWS SDK's default `chain`,
+//! or a role that STS lets us `assume`. `http` is the way there, `offset` the other side's time, `fault`
+//! and `refusal` what its refusals mean.
 
+mod assume;
+mod chain;
 pub mod external_id;
+mod fault;
+mod http;
 pub mod keys;
-pub mod payload;
-mod percent;
-mod region_set;
-mod scratch;
-pub mod signer;
-mod stamp;
-mod target;
+mod offset;
+mod refusal;
+pub(super) mod renewal;
+pub mod sign;
+pub(super) mod source;
 #[cfg(test)]
-mod tests;
+pub(crate) mod testing;

@@ -49,6 +49,9 @@ const UNUSED: Duration = Duration::from_secs(24 * 3600);
 /// What is told where a token is over and nobody but a person can get another.
 const NOT_RENEWED: &str = "the token has come to its end and the provider gave no refresh token; link the connection again";
 
+/// What is told where such a token is refused before.
+const REFUSED: &str = "the token was refused, and the provider gave no refresh token; link the connection again if that goes on";
+
 impl OAuth2Renewal {
     pub(super) fn new(
         name: &Arc<str>,
@@ -97,6 +100,7 @@ impl OAuth2Renewal {
         if self.kept.is_some() && record.refresh_token.is_none() {
             lease.renews = lease.expires;
             lease.renewable = false;
+            lease.refusal = Some(Arc::new(self.refused()));
         } else if lease.renews.is_none() && self.kept.is_some() {
             // Refresh tokens lapse that nobody uses.
             lease.renews = Some(record.obtained + UNUSED);
@@ -118,6 +122,11 @@ impl OAuth2Renewal {
             self.name
         );
         Fault::new(Lapse::NotLinked, detail)
+    }
+
+    /// What it means that a token is refused for which there is no other.
+    fn refused(&self) -> Fault {
+        Fault::new(Lapse::Reauthorize, self.in_words(REFUSED))
     }
 
     fn in_words(&self, text: &str) -> String {

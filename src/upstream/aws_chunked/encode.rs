@@ -43,6 +43,11 @@ impl Layout {
         }
     }
 
+    /// Whether checksums follow the content.
+    pub fn has_trailers(&self) -> bool {
+        !self.trailers.is_empty()
+    }
+
     /// What stands in place of the content's hash.
     pub fn payload(&self) -> &'static str {
         match (self.coverage, self.trailers.is_empty()) {
@@ -132,8 +137,19 @@ pub enum Mismatch {
 impl Encoder {
     /// An encoder for one content; `signer` is asked for where chunks are signed.
     pub fn new(layout: Layout, signer: impl FnOnce() -> Box<dyn SignChunk>) -> Self {
+        let signer = (layout.coverage == Coverage::Signed).then(signer);
+        Self::with(layout, signer)
+    }
+
+    /// An encoder for one content of which nothing is signed, whatever the layout says.
+    pub fn unsigned(layout: Layout) -> Self {
+        let coverage = Coverage::Unsigned;
+        Self::with(Layout { coverage, ..layout }, None)
+    }
+
+    fn with(layout: Layout, signer: Option<Box<dyn SignChunk>>) -> Self {
         Self {
-            signer: (layout.coverage == Coverage::Signed).then(signer),
+            signer,
             left: layout.decoded,
             layout,
             chunk: BytesMut::new(),

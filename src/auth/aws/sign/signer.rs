@@ -14,12 +14,12 @@ use super::chunk::ChunkSigner;
 use super::clock::Clock;
 use super::digest::hex;
 use super::key::{DayKey, DayKeys, Means, Scope};
-use super::keys::Keys;
 use super::payload::PayloadHash;
 use super::scratch;
 use super::stamp::Stamp;
 use super::target;
 use crate::auth::Invalid;
+use crate::auth::aws::keys::Keys;
 use crate::connection::aws::{Aws, Region};
 
 /// The time of a signature.
@@ -93,6 +93,17 @@ impl Signer {
             scope,
             clock,
         })
+    }
+
+    /// What it signs with.
+    #[cfg(test)]
+    pub(in crate::auth::aws) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Whether requests show a session's token.
+    pub fn has_token(&self) -> bool {
+        self.token.is_some()
     }
 
     /// The clock by which to sign, corrected by what the upstream has told of its own.

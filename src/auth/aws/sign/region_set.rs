@@ -6,7 +6,7 @@ use std::fmt;
 use aws_sigv4::sign::v4a;
 use zeroize::Zeroizing;
 
-use super::keys::Keys;
+use crate::auth::aws::keys::Keys;
 
 /// A private key of P-256, derived from a secret access key.
 pub(super) struct SetKey(Zeroizing<Vec<u8>>);

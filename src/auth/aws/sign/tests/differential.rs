@@ -23,8 +23,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::auth::aws::field;
-use crate::auth::aws::payload::PayloadHash;
+use crate::auth::aws::sign::field;
+use crate::auth::aws::sign::payload::PayloadHash;
 
 const ID: &str = "AKIDEXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";

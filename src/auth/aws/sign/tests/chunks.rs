@@ -6,8 +6,8 @@ use ring::digest::{SHA256, digest};
 
 use super::published::{ID, SECRET, TIME};
 use super::*;
-use crate::auth::aws::payload::PayloadHash;
-use crate::auth::aws::signer::SignFault;
+use crate::auth::aws::sign::payload::PayloadHash;
+use crate::auth::aws::sign::signer::SignFault;
 use crate::upstream::aws_chunked::SignChunk;
 
 const TARGET: &str = "/examplebucket/chunkObject.txt";

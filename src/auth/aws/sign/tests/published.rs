@@ -3,7 +3,7 @@
 use http::{Method, Uri};
 
 use super::*;
-use crate::auth::aws::payload::PayloadHash;
+use crate::auth::aws::sign::payload::PayloadHash;
 
 pub(super) const ID: &str = "AKIAIOSFODNN7EXAMPLE";
 pub(super) const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";

@@ -14,12 +14,12 @@ use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use serde_json::Value;
 
 use super::*;
-use crate::auth::aws::canonical::{self, Request, Rules};
-use crate::auth::aws::digest;
-use crate::auth::aws::key::{DayKeys, Means, Scope};
-use crate::auth::aws::payload::PayloadHash;
-use crate::auth::aws::scratch::Scratch;
-use crate::auth::aws::stamp::Stamp;
+use crate::auth::aws::sign::canonical::{self, Request, Rules};
+use crate::auth::aws::sign::digest;
+use crate::auth::aws::sign::key::{DayKeys, Means, Scope};
+use crate::auth::aws::sign::payload::PayloadHash;
+use crate::auth::aws::sign::scratch::Scratch;
+use crate::auth::aws::sign::stamp::Stamp;
 
 /// The folder of the suite, in the package that `Cargo.lock` names.
 fn folder() -> PathBuf {

@@ -4,9 +4,9 @@ use http::{Method, Uri};
 
 use super::*;
 use crate::auth::Invalid;
-use crate::auth::aws::digest;
-use crate::auth::aws::payload::PayloadHash;
-use crate::auth::aws::signer::SignFault;
+use crate::auth::aws::sign::digest;
+use crate::auth::aws::sign::payload::PayloadHash;
+use crate::auth::aws::sign::signer::SignFault;
 
 const KEY: &str = "canary-secret-key";
 const TOKEN: &str = "canary-session-token";

@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::clock::Clock;
-use super::keys::Keys;
 use super::signer::Signer;
+use crate::auth::aws::keys::Keys;
 use crate::connection::aws::{AccessKey, Aws, Payload, Region, Source};
 use crate::secret::{Origin, Secret};
 

@@ -8,9 +8,9 @@ use ring::hmac;
 use zeroize::Zeroizing;
 
 use super::digest::hex_of;
-use super::keys::Keys;
 use super::region_set::SetKey;
 use super::stamp::Stamp;
+use crate::auth::aws::keys::Keys;
 use crate::connection::aws::Region;
 
 /// Where and for what signatures hold.

@@ -1,0 +1,66 @@
+//! Content of which the beginning was read already: [`BegunContent`].
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+
+use super::content::{Content, ContentFault, PIECE};
+use super::flow::{Flow, Stage};
+
+/// Content that was too long to be held, from its beginning.
+pub struct BegunContent {
+    read: Bytes,
+    rest: Content,
+    flow: Arc<Flow>,
+}
+
+impl BegunContent {
+    pub(super) fn new(read: Bytes, rest: Content) -> Self {
+        let flow = Flow::begun();
+        Self { read, rest, flow }
+    }
+
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ContentFault>>> {
+        let polled = match self.read.is_empty() {
+            true => Pin::new(&mut self.rest).poll_frame(cx),
+            false => {
+                let piece = self.read.split_to(self.read.len().min(PIECE));
+                Poll::Ready(Some(Ok(Frame::data(piece))))
+            }
+        };
+        self.flow.note(match &polled {
+            Poll::Pending => Stage::Waiting,
+            Poll::Ready(Some(_)) if !self.is_end() => Stage::Sending,
+            Poll::Ready(_) => Stage::Ended,
+        });
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            self.flow.hand_on(data);
+        }
+        polled
+    }
+
+    pub(super) fn is_end(&self) -> bool {
+        self.read.is_empty() && self.rest.is_end_stream()
+    }
+
+    pub(super) fn flow(&self) -> &Arc<Flow> {
+        &self.flow
+    }
+}
+
+impl fmt::Debug for BegunContent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BegunContent")
+            .field("read", &self.read.len())
+            .finish_non_exhaustive()
+    }
+}
