@@ -271,6 +271,12 @@ kinds! {
     ResponseHeadTooLarge = 502, "response-head-too-large", "http_response_header_section_size", "Upstream answer's head too large";
     /// The upstream switched protocols without being asked, or to another one.
     UpgradeFailed = 502, "upgrade-failed", "http_upgrade_failed", "Upgrade failed";
+    /// AWS computes another signature than was sent.
+    SignatureRefused = 502, "signature-refused", "proxy_configuration_error", "Signature refused";
+    /// What is asked for is in another AWS region than the one that is signed for.
+    WrongRegion = 502, "wrong-region", "proxy_configuration_error", "Signed for the wrong region";
+    /// AWS refused a signature for its time; the clock is corrected since.
+    ClockSkew = 503, "clock-skew", "destination_unavailable", "Clock was wrong";
     /// There is no credential to send, and why is known.
     CredentialUnavailable = 503, "credential-unavailable", "destination_unavailable", "Credential unavailable";
     /// Nobody has consented yet, or the consent is no longer good.

@@ -7,6 +7,7 @@ use hyper::Request;
 use tokio::time::Instant;
 
 use super::body::Answer;
+use super::signed::Signature;
 use super::spare::{Spare, is_idempotent};
 use crate::auth::Prepared;
 use crate::connection::Connection;
@@ -20,10 +21,13 @@ use crate::upstream::fault::Retry;
 /// Sends a request, and sends it again as often as `retries` says: when nothing of it reached the
 /// upstream, and, for methods that may be repeated (RFC 9110 section 9.2.2), when the connection
 /// broke or was too slow and the content can be sent a second time.
+///
+/// A signed one is signed anew then, by `signature`.
 pub(super) async fn send(
     live: &Live,
     prepared: &Prepared<'_>,
     slot: &mut Option<Request<Content>>,
+    signature: Option<Signature<'_>>,
     now: Instant,
 ) -> Result<Response<Answer>, Problem> {
     if let Some(request) = slot {
@@ -61,7 +65,11 @@ pub(super) async fn send(
             let Some(again) = spare.and_then(Spare::restore) else {
                 return Err(failure.problem);
             };
-            apply(slot.insert(again), prepared);
+            let again = slot.insert(again);
+            if signature.is_some_and(|signature| signature.write(again).is_err()) {
+                return Err(failure.problem);
+            }
+            apply(again, prepared);
         }
         tracing::debug!(connection = %live.connection.name, problem = %failure.problem, "Trying again");
         left -= 1;

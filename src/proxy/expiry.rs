@@ -18,7 +18,7 @@ use crate::connection::oauth2::{ExpirySignal, Member};
 use crate::upstream::body::{AnswerFault, UpstreamBody};
 
 /// How much of an answer's content a pattern is looked for in.
-const PATTERN_READS: usize = 8 << 10;
+pub(super) const PATTERN_READS: usize = 8 << 10;
 
 /// How long JSON content may be that is looked into.
 const JSON_READS: usize = 64 << 10;
@@ -133,7 +133,7 @@ fn has(member: &Member, text: &[u8]) -> bool {
 }
 
 /// Whether content can be looked into: it is neither encoded nor a stream without end.
-fn is_readable(headers: &HeaderMap) -> bool {
+pub(super) fn is_readable(headers: &HeaderMap) -> bool {
     let plain = headers
         .get(CONTENT_ENCODING)
         .is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
@@ -153,7 +153,7 @@ fn media(headers: &HeaderMap) -> String {
 }
 
 /// The first bytes of the content, as many as are wanted if there are so many, and all of it again.
-async fn peek(content: Answer, wanted: usize) -> (Bytes, Answer) {
+pub(super) async fn peek(content: Answer, wanted: usize) -> (Bytes, Answer) {
     let mut peeked = match content {
         Answer::Upstream(rest) => Peeked {
             read: VecDeque::new(),

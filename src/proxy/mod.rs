@@ -4,8 +4,11 @@ mod attempt;
 mod body;
 mod caller;
 mod expiry;
+mod payload;
 mod record;
+mod refusal;
 pub mod serve;
+mod signed;
 mod spare;
 mod stream;
 mod upgrade;
@@ -18,7 +21,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, HOST};
 use http::request::Parts;
-use http::{HeaderValue, Method, Response, Uri};
+use http::{HeaderMap, HeaderValue, Method, Response, Uri};
 use http_body::Body;
 use hyper::Request;
 use hyper::body::Incoming;
@@ -27,7 +30,9 @@ use tokio_util::task::TaskTracker;
 
 use self::body::{Answer, AnswerBody};
 use self::caller::Caller;
+use self::payload::Told;
 use self::record::Record;
+use self::signed::{Signature, Signing};
 use self::spare::Spare;
 use crate::auth::Prepared;
 use crate::auth::inject::Merge;
@@ -60,6 +65,8 @@ struct Admitted {
     /// What is sent; none once it was handed to the upstream.
     request: Option<Request<Content>>,
     upgrade: Option<OnUpgrade>,
+    /// What the head said of the content, where it is signed.
+    told: Option<Box<Told>>,
 }
 
 impl Proxy {
@@ -132,6 +139,10 @@ async fn forward(
             caller,
             live: &live,
         };
+        if let Some((settings, signer)) = live.connection.auth.aws().zip(prepared.signer()) {
+            let signing = Signing { sending, settings };
+            return Box::pin(signing.exchange(&prepared, signer, admitted, record)).await;
+        }
         if prepared.is_leased() {
             // On the heap, as most credentials never expire.
             return Box::pin(sending.unless_expired(&prepared, admitted, record)).await;
@@ -178,12 +189,25 @@ impl Sending<'_> {
             Box::pin(merged(merge, &mut admitted.request, &live.connection)).await?;
             record.waited();
         }
+        self.send(prepared, admitted, None, record).await
+    }
+
+    /// Step 7, once nothing is left to be done to the request; what is sent again is signed again.
+    async fn send(
+        self,
+        prepared: &Prepared<'_>,
+        admitted: &mut Admitted,
+        signature: Option<Signature<'_>>,
+        record: &mut Record,
+    ) -> Result<Response<Answer>, Problem> {
+        let live = self.live;
         if let Some(upgrade) = admitted.upgrade.take() {
             let head = admitted.request.take().unwrap_or_default().into_parts().0;
             let proxy = &self.caller.proxy;
             return Box::pin(upgrade::send(proxy, live, prepared, head, upgrade)).await;
         }
-        attempt::send(live, prepared, &mut admitted.request, record.ready()).await
+        let slot = &mut admitted.request;
+        attempt::send(live, prepared, slot, signature, record.ready()).await
     }
 
     /// The answer; or that to a second request, if the first says that its credential has expired
@@ -260,7 +284,11 @@ fn admit(
     };
     let on_this = |problem: Problem| problem.on(&live.connection.name);
     allowed(&live.connection, &head, prefix_len).map_err(on_this)?;
-    let content = bounded(&head, incoming, live).map_err(on_this)?;
+    let told = (live.connection.auth.aws())
+        .map(|_| Told::take(&mut head.headers).map(Box::new))
+        .transpose()
+        .map_err(on_this)?;
+    let content = bounded(&head, incoming, live, told.as_deref()).map_err(on_this)?;
     let uri = std::mem::take(&mut head.uri);
     live.strip.head(&mut head.headers);
     head.headers.insert(HOST, live.host.clone());
@@ -270,6 +298,7 @@ fn admit(
         prefix_len,
         request: Some(Request::from_parts(head, content)),
         upgrade,
+        told,
     }))
 }
 
@@ -330,23 +359,34 @@ fn allowed(connection: &Connection, head: &Parts, prefix_len: usize) -> Result<(
 /// The caller's content, refused at once where its announced length is over the limit.
 ///
 /// It is kept while it is sent where an expired credential may ask for it once more.
-fn bounded(head: &Parts, incoming: Incoming, live: &Live) -> Result<Content, Problem> {
+fn bounded(
+    head: &Parts,
+    incoming: Incoming,
+    live: &Live,
+    told: Option<&Told>,
+) -> Result<Content, Problem> {
     let limits = live.connection.limits;
     let limit = limits.request_body;
-    let length = head
-        .headers
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok());
-    if length
-        .and_then(|text| text.parse::<u64>().ok())
-        .is_some_and(|length| length > limit)
-    {
+    let length = match told.and_then(Told::framing) {
+        Some(framing) => framing.decoded_length(),
+        None => length(&head.headers),
+    };
+    if length.is_some_and(|length| length > limit) {
         return Err(content_problem(&ContentFault::TooLarge(limit)));
     }
-    if live.authenticator.credential().is_some() {
+    let is_kept = match told {
+        // What is hashed is held anyhow.
+        Some(told) => told.may_stream() && length.is_some_and(|it| it <= limits.signed_body),
+        None => live.authenticator.credential().is_some(),
+    };
+    if is_kept {
         return Ok(Content::kept(incoming, limit, limits.signed_body));
     }
     Ok(Content::streamed(incoming, limit))
+}
+
+fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 impl Admitted {

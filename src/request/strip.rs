@@ -62,6 +62,19 @@ const CREDENTIAL_PARAMETERS: [&str; 9] = [
     "x-amz-signedheaders",
 ];
 
+/// What else carries a caller's credential to AWS: that of an S3 Express session, and the scope of a
+/// signature of version 4A.
+const AWS_CREDENTIALS: [&str; 2] = ["x-amz-s3session-token", "x-amz-region-set"];
+
+/// Query parameters of presigned requests for AWS: those of Signature Version 2, and the scope of 4A.
+const AWS_PARAMETERS: [&str; 5] = [
+    "awsaccesskeyid",
+    "expires",
+    "signature",
+    "x-amz-region-set",
+    "x-amz-s3session-token",
+];
+
 /// What is taken out of a connection's requests: prepared at load.
 ///
 /// The fixed lists are shared; a connection keeps only what it adds to them.
@@ -99,12 +112,17 @@ impl Strip {
         let own_fields = connection.strip.headers.iter().chain(&placement.headers);
         // Content that is looked into must not come compressed.
         let plain = looks_into_content(connection).then_some(&ACCEPT_ENCODING);
-        let own_fields = own_fields.chain(plain);
+        let aws: (&[_], &[_]) = match connection.auth.aws() {
+            Some(_) => (&AWS_CREDENTIALS, &AWS_PARAMETERS),
+            None => (&[], &[]),
+        };
+        let own_fields = own_fields.chain(plain).map(HeaderName::as_str);
         let own_parameters = connection.strip.query.iter().chain(&placement.params);
+        let own_parameters = own_parameters.map(|name| &**name);
         Self {
             fields,
-            own_fields: beyond(fields, own_fields.map(HeaderName::as_str)),
-            own_parameters: beyond(&PARAMETERS, own_parameters.map(|name| &**name)),
+            own_fields: beyond(fields, own_fields.chain(aws.0.iter().copied())),
+            own_parameters: beyond(&PARAMETERS, own_parameters.chain(aws.1.iter().copied())),
             injected: beyond(
                 &NameSet::default(),
                 placement.params.iter().map(|name| &**name),
