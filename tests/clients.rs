@@ -1,9 +1,10 @@
 //! Real clients: what they send by default goes through.
 
-use std::path::Path;
 use std::process::Command;
 
-use crate::harness::{Answer, Exit, Keybearer, Process, Setup, Step, Upstream, base64, connection};
+use crate::harness::{
+    Answer, Exit, Keybearer, Process, Setup, Step, Upstream, base64, connection, python,
+};
 
 async fn pair() -> (Upstream, Keybearer) {
     let upstream = Upstream::start().await;
@@ -145,11 +146,8 @@ async fn httpx_works_unchanged() {
         "/base/redirect",
         Answer::sized("307 Temporary Redirect", lines, ""),
     );
-    python(
-        "httpx_client.py",
-        &format!("http://{}/p", keybearer.proxy()),
-    )
-    .await;
+    let url = format!("http://{}/p", keybearer.proxy());
+    python::run("clients/httpx_client.py", &[&url]).await;
     let seen = upstream.requests();
     let ours = format!("Basic {}", base64("me:ours"));
     for request in &seen {
@@ -173,24 +171,9 @@ async fn httpx_works_unchanged() {
 async fn websockets_works_unchanged() {
     let (upstream, keybearer) = pair().await;
     upstream.on("/base/ws", Answer::web_socket());
-    python(
-        "websockets_client.py",
-        &format!("ws://{}/p/ws", keybearer.proxy()),
-    )
-    .await;
+    let url = format!("ws://{}/p/ws", keybearer.proxy());
+    python::run("clients/websockets_client.py", &[&url]).await;
     let ours = format!("Basic {}", base64("me:ours"));
     assert_eq!(upstream.last().header("authorization"), Some(ours.as_str()));
     upstream.wait_for_ended(1).await;
-}
-
-/// Runs a script of `tests/clients` with the Python that `make test` prepares.
-async fn python(script: &str, url: &str) {
-    let python = std::env::var("KEYBEARER_TEST_PYTHON").expect(
-        "KEYBEARER_TEST_PYTHON is not set: run `make test`, which prepares a Python with httpx and websockets",
-    );
-    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/clients")
-        .join(script);
-    let exit = Process::run(Command::new(python).arg(script).arg(url)).await;
-    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
 }

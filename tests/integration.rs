@@ -18,6 +18,7 @@
 
 mod harness;
 
+mod aws;
 mod cli;
 mod clients;
 mod console;

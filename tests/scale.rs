@@ -2,6 +2,8 @@
 //!
 //! Figures that only an optimised build can meet are asserted where `KEYBEARER_TEST_RELEASE=1`.
 
+mod s3;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::str::FromStr;

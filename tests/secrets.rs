@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use rustix::process::Signal;
 
+use crate::harness::aws::Sts;
 use crate::harness::{Answer, Keybearer, Process, RawClient, Setup, Upstream, connection};
 
 /// Ours, one for each place that holds one; and the caller's.
@@ -47,13 +48,26 @@ fn tables(base: &str) -> String {
             "format",
             "{ type = \"bearer\", token = { env = \"CANARY\", format = \"v1.{}.x\" } }".to_owned(),
         ),
+        (
+            "keys",
+            format!(
+                "{{ type = \"aws_access_key\", service = \"s3\", region = \"eu-west-1\", access_key_id = {env}, secret_access_key = {literal}, session_token = {file} }}"
+            ),
+        ),
+        // The session's keys have the external ID in them, which is none itself.
+        (
+            "role",
+            format!(
+                "{{ type = \"aws_iam_role\", service = \"s3\", region = \"eu-west-1\", role_arn = \"arn:aws:iam::123456789012:role/r\", external_id = \"{OURS}\", sts_endpoint = \"{base}/sts\", source = {{ access_key_id = {env}, secret_access_key = {literal} }} }}"
+            ),
+        ),
     ];
     let tables = types.map(|(name, auth)| connection(name, base, &format!("auth = {auth}")));
     tables.concat()
 }
 
-const NAMES: [&str; 8] = [
-    "basic", "user", "bearer", "header", "query", "form", "json", "format",
+const NAMES: [&str; 10] = [
+    "basic", "user", "bearer", "header", "query", "form", "json", "format", "keys", "role",
 ];
 
 fn setup(base: &str) -> Setup {
@@ -168,16 +182,20 @@ async fn no_log_at_any_level_shows_a_secret() {
         let upstream = Upstream::start().await;
         upstream.on("/base/silence", Answer::silence());
         upstream.on("/base/nonsense", Answer::raw("nonsense\r\n\r\n"));
+        upstream.on("/base/sts", Sts::issues::<3600>());
+        upstream.on("/base/sts/", Sts::issues::<3600>());
         let setup = setup(&upstream.url("/base")).arg("--log-level").arg(level);
         let setup = if text_logs { setup.text_logs() } else { setup };
         let mut keybearer = setup.start().await;
         let told = exercise(&keybearer, &upstream).await;
         silent(&told, "an answer");
-        let received = upstream.requests().iter().any(|request| {
-            let head = String::from_utf8_lossy(&request.head.raw);
-            head.contains(OURS)
-        });
-        assert!(received, "the upstream does get it");
+        for what in [OURS, "x-amz-security-token: token/ASIA"] {
+            let received = upstream.requests().iter().any(|request| {
+                let head = String::from_utf8_lossy(&request.head.raw);
+                head.contains(what)
+            });
+            assert!(received, "the upstream does get it: {what}");
+        }
         let metrics = keybearer.ask("GET", "/metrics").send().await;
         silent(&metrics.text(), "a metric");
         let bad = keybearer.setup().text() + "\n[connections.bad]\nbase_url = 1\n";

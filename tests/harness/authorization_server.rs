@@ -147,7 +147,7 @@ impl Mode {
 impl AuthorizationServer {
     /// Starts one and waits until it is ready.
     pub async fn start(settings: AuthorizationSettings) -> Self {
-        let command = &mut script("authorization_server.js", &settings.to_json());
+        let command = &mut script("oauth", "authorization_server.js", &settings.to_json());
         let mut process = Process::spawn(command);
         let places = eventually("the authorization server", async || {
             if process.ended().is_some() {

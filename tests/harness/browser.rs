@@ -57,7 +57,7 @@ impl Browser {
 
     async fn walk(mut way: serde_json::Value) -> Shown {
         way["executable"] = json!(program("chromium"));
-        let mut process = Process::spawn(&mut script("browser.js", &way.to_string()));
+        let mut process = Process::spawn(&mut script("oauth", "browser.js", &way.to_string()));
         let started = Instant::now();
         while process.ended().is_none() && started.elapsed() < PATIENCE {
             tokio::time::sleep(Duration::from_millis(20)).await;

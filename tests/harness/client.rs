@@ -234,11 +234,15 @@ impl Request {
     /// With a sized content of this type.
     #[must_use]
     pub fn body(self, content_type: &str, body: impl AsRef<[u8]>) -> Self {
-        let length = body.as_ref().len().to_string();
-        let mut request = self
-            .header("Content-Type", content_type)
-            .header("Content-Length", &length);
-        request.body = body.as_ref().to_vec();
+        self.header("Content-Type", content_type).content(body)
+    }
+
+    /// With a sized content, of which no type is told.
+    #[must_use]
+    pub fn content(self, content: impl AsRef<[u8]>) -> Self {
+        let length = content.as_ref().len().to_string();
+        let mut request = self.header("Content-Length", &length);
+        request.body = content.as_ref().to_vec();
         request
     }
 
@@ -251,6 +255,20 @@ impl Request {
         for chunk in chunks {
             let line = format!("{:x}\r\n{chunk}\r\n", chunk.len());
             request.body.extend_from_slice(line.as_bytes());
+        }
+        request.body.extend_from_slice(b"0\r\n\r\n");
+        request
+    }
+
+    /// With a content of any bytes in chunks of this length.
+    #[must_use]
+    pub fn raw_chunks(self, content: &[u8], length: usize) -> Self {
+        let mut request = self.header("Transfer-Encoding", "chunked");
+        for chunk in content.chunks(length) {
+            let line = format!("{:x}\r\n", chunk.len());
+            request.body.extend_from_slice(line.as_bytes());
+            request.body.extend_from_slice(chunk);
+            request.body.extend_from_slice(b"\r\n");
         }
         request.body.extend_from_slice(b"0\r\n\r\n");
         request

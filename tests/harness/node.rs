@@ -1,11 +1,13 @@
-//! The Node scripts of `tests/oauth`, with the packages that `make test` installs there.
+//! The Node scripts of the tests, with the packages that `make test` installs beside them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A command that runs this script with these settings.
-pub fn script(name: &str, settings: &str) -> Command {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oauth");
+/// A command that runs this script, which stands in a folder of `tests`, with these settings.
+pub fn script(folder: &str, name: &str, settings: &str) -> Command {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests")
+        .join(folder);
     let node = program("node");
     assert!(
         folder.join("node_modules/.package-lock.json").is_file(),

@@ -33,8 +33,17 @@ pub struct Exit {
 impl Process {
     /// Starts a command with nothing on its standard input.
     pub fn spawn(command: &mut Command) -> Self {
+        Self::spawn_with(Stdio::null(), command)
+    }
+
+    /// Starts a command whose standard input ends with this process, however that ends.
+    pub fn spawn_bound(command: &mut Command) -> Self {
+        Self::spawn_with(Stdio::piped(), command)
+    }
+
+    fn spawn_with(stdin: Stdio, command: &mut Command) -> Self {
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
