@@ -29,8 +29,21 @@ pub(crate) struct Place<'a> {
     pub(crate) one_process: bool,
 }
 
+/// Whether what reached the upstream is the connection's credential, once.
+pub(crate) fn is_credential<'v>(kind: Kind, mut values: impl Iterator<Item = &'v [u8]>) -> bool {
+    let Some(value) = values.next() else {
+        return false;
+    };
+    let fits = match kind {
+        // Of which the upstream verifies nothing, as that would take its time.
+        Kind::KeybearerAws => value.starts_with(b"AWS4-HMAC-SHA256 Credential=AKIABENCH/"),
+        _ => value == credential().as_bytes(),
+    };
+    fits && values.next().is_none()
+}
+
 /// The field value that must reach the upstream.
-pub(crate) fn credential() -> String {
+fn credential() -> String {
     let pair = BASE64_STANDARD.encode(format!("{USERNAME}:{PASSWORD}"));
     format!("Basic {pair}")
 }
@@ -59,8 +72,8 @@ impl Place<'_> {
                 SERVER_NAME.to_owned(),
                 credential(),
             ]),
-            Kind::Keybearer => {
-                let file = self.file("keybearer.toml", &self.keybearer())?;
+            Kind::Keybearer | Kind::KeybearerAws => {
+                let file = self.file("keybearer.toml", &self.keybearer(kind))?;
                 words.extend(["--config", &file, "run"].map(str::to_owned));
             }
         }
@@ -173,11 +186,17 @@ backend tls
         )
     }
 
-    fn keybearer(&self) -> String {
+    fn keybearer(&self, kind: Kind) -> String {
         let (listen, admin) = (self.listen, self.admin);
         let (plain, tls) = (self.upstream.plain, self.upstream.tls);
-        let auth =
-            format!("{{ type = \"basic\", username = \"{USERNAME}\", password = \"{PASSWORD}\" }}");
+        let auth = match kind {
+            Kind::KeybearerAws => format!(
+                "{{ type = \"aws_access_key\", service = \"execute-api\", region = \"eu-west-1\", access_key_id = \"AKIABENCH\", secret_access_key = \"{PASSWORD}\" }}"
+            ),
+            _ => format!(
+                "{{ type = \"basic\", username = \"{USERNAME}\", password = \"{PASSWORD}\" }}"
+            ),
+        };
         format!(
             "[server]
 listen = [\"{listen}\"]

@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     Haproxy,
     PingoraProxy,
     Keybearer,
+    /// keybearer with a connection that signs for AWS; beside keybearer, it tells what signing costs.
+    KeybearerAws,
 }
 
 /// Where a caller finds the API.
@@ -59,13 +61,14 @@ pub(crate) struct Conditions {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Direct,
         Self::Nginx,
         Self::NginxTuned,
         Self::Haproxy,
         Self::PingoraProxy,
         Self::Keybearer,
+        Self::KeybearerAws,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -76,6 +79,7 @@ impl Kind {
             Self::Haproxy => "haproxy",
             Self::PingoraProxy => "pingora-proxy",
             Self::Keybearer => "keybearer",
+            Self::KeybearerAws => "keybearer-aws",
         }
     }
 
@@ -84,7 +88,12 @@ impl Kind {
         match self {
             Self::Direct => scenario.rate().is_some(),
             Self::NginxTuned => matches!(scenario, Scenario::Post64k | Scenario::Dl10m),
-            _ => true,
+            Self::Keybearer => true,
+            Self::KeybearerAws => matches!(
+                scenario,
+                Scenario::Get1k | Scenario::Post64k | Scenario::Sdk64k
+            ),
+            _ => scenario != Scenario::Sdk64k,
         }
     }
 }
@@ -201,7 +210,7 @@ impl Contestant {
             upstream.plain
         };
         ensure!(
-            one("authorization", &configuration::credential()),
+            configuration::is_credential(self.kind, head::values(&seen, "authorization")),
             "{name} did not inject the credential:\n{text}"
         );
         ensure!(

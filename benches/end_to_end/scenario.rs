@@ -1,14 +1,19 @@
 //! What is asked of a contestant, and how.
 
+use std::time::{Duration, Instant};
+
 use crate::contestant::Site;
 
 /// What the caller sends as its own, and what must not reach the upstream.
 pub(crate) const CALLERS_SECRET: &str = "callers-own-secret";
 
+const UPLOAD: usize = 64 * 1024;
+
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Scenario {
     Get1k,
     Post64k,
+    Sdk64k,
     Dl10m,
     Tls1k,
     Rate3000,
@@ -22,9 +27,10 @@ pub(crate) struct Message {
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Get1k,
         Self::Post64k,
+        Self::Sdk64k,
         Self::Dl10m,
         Self::Tls1k,
         Self::Rate3000,
@@ -34,6 +40,7 @@ impl Scenario {
         match self {
             Self::Get1k => "get1k",
             Self::Post64k => "post64k",
+            Self::Sdk64k => "sdk64k",
             Self::Dl10m => "dl10m",
             Self::Tls1k => "tls1k",
             Self::Rate3000 => "rate3000",
@@ -44,6 +51,9 @@ impl Scenario {
         match self {
             Self::Get1k => "GET, browser-like head, 1 KiB answers, 64 connections",
             Self::Post64k => "POST of 64 KiB with Content-Length, 64 connections",
+            Self::Sdk64k => {
+                "as post64k, with the content's SHA-256 in the head, as AWS's SDKs send it"
+            }
             Self::Dl10m => "10 MiB answers, 8 connections",
             Self::Tls1k => "as get1k, over a TLS 1.3 upstream of a private CA",
             Self::Rate3000 => {
@@ -75,12 +85,15 @@ impl Scenario {
     pub(crate) fn message(self, site: &Site) -> Message {
         let (method, file, upload, answer) = match self {
             Self::Get1k | Self::Tls1k | Self::Rate3000 => ("GET", "1k", None, 1024),
-            Self::Post64k => ("POST", "64k", Some(64 * 1024), 2),
+            Self::Post64k | Self::Sdk64k => ("POST", "64k", Some(UPLOAD), 2),
             Self::Dl10m => ("GET", "10m", None, 10 * 1024 * 1024),
         };
         let mut bytes = head(method, file, site, self.tls());
         if let Some(length) = upload {
             bytes.truncate(bytes.len() - 2);
+            if self == Self::Sdk64k {
+                bytes.extend(format!("X-Amz-Content-Sha256: {}\r\n", hash()).as_bytes());
+            }
             bytes.extend(
                 format!(
                     "Content-Type: application/octet-stream\r\nContent-Length: {length}\r\n\r\n"
@@ -96,6 +109,23 @@ impl Scenario {
     pub(crate) fn inspection(self, site: &Site) -> Vec<u8> {
         head("GET", "inspect", site, self.tls())
     }
+}
+
+/// The SHA-256 of what is uploaded, in hexadecimal digits.
+fn hash() -> String {
+    const CONTENT: &[u8] = &[b'u'; UPLOAD];
+    let hash = ring::digest::digest(&ring::digest::SHA256, CONTENT);
+    hash.as_ref().iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// How long it takes to hash what is uploaded, at best.
+pub(crate) fn hashing() -> Duration {
+    let once = |_| {
+        let begun = Instant::now();
+        std::hint::black_box(hash());
+        begun.elapsed()
+    };
+    (0..50).map(once).min().unwrap_or_default()
 }
 
 /// What a browser's script sends: fifteen fields.
