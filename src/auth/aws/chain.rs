@@ -95,8 +95,16 @@ fn fault(error: &CredentialsError) -> Fault {
         "the default chain of AWS credentials failed: {}",
         in_words(error)
     );
-    Fault::new(lapse, detail)
+    Fault {
+        // It may quote what a `credential_process` has printed, which is for the operator alone.
+        for_callers: Some(FOR_CALLERS.to_owned()),
+        ..Fault::new(lapse, detail)
+    }
 }
+
+/// What callers are told of all that.
+const FOR_CALLERS: &str =
+    "the default chain of AWS credentials failed; why stands in the log and in `keybearer status`";
 
 /// What is behind an error, without what the SDKs print of answers: those may hold keys.
 fn in_words(error: &CredentialsError) -> String {

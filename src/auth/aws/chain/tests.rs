@@ -35,7 +35,11 @@ async fn tells_what_it_finds() {
                 keys.secret.expose()
             )
         }
-        Err(fault) => format!("{:?}: {}", fault.lapse, fault.detail),
+        Err(fault) => {
+            let callers = fault.for_callers.unwrap_or_default();
+            assert!(!callers.contains("no entry"), "{callers}");
+            format!("{:?}: {}", fault.lapse, fault.detail)
+        }
     };
     println!("\nfound {told}");
 }
