@@ -1,5 +1,6 @@
 //! The straight line of a request: `handle` calls the steps in their order.
 
+mod admit;
 mod attempt;
 mod body;
 mod caller;
@@ -13,24 +14,19 @@ mod spare;
 mod stream;
 mod upgrade;
 
-use std::cell::RefCell;
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, HOST};
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Response, Uri};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderValue, Method, Response};
 use http_body::Body;
 use hyper::Request;
 use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 use tokio_util::task::TaskTracker;
 
+use self::admit::{Admitted, admit};
 use self::body::{Answer, AnswerBody};
 use self::caller::Caller;
-use self::payload::Told;
 use self::record::Record;
 use self::signed::{Signature, Signing};
 use self::spare::Spare;
@@ -38,11 +34,11 @@ use crate::auth::Prepared;
 use crate::auth::inject::Merge;
 use crate::auth::state::{State, Unavailable};
 use crate::connection::Connection;
-use crate::live::{Live, Reader, Snapshot};
+use crate::live::{Live, Reader};
 use crate::metrics::{ConnectionMetrics, Metrics};
 use crate::problem::{Kind, Problem};
-use crate::request::{answer, cors, guard, pin, route};
-use crate::upstream::content::{Content, ContentFault};
+use crate::request::{answer, cors};
+use crate::upstream::content::Content;
 use crate::upstream::fault::content_problem;
 
 /// Forwards requests by what is published.
@@ -53,20 +49,6 @@ pub struct Proxy {
     unrouted: ConnectionMetrics,
     /// Callers' connections and upgraded streams, for the drain to wait for.
     running: TaskTracker,
-}
-
-/// A request past steps 1 to 5: where it goes is settled, and nothing of the caller's credential is
-/// left in its head.
-struct Admitted {
-    live: Arc<Live>,
-    /// The target as the caller wrote it, and how much of its path is the prefix.
-    uri: Uri,
-    prefix_len: usize,
-    /// What is sent; none once it was handed to the upstream.
-    request: Option<Request<Content>>,
-    upgrade: Option<OnUpgrade>,
-    /// What the head said of the content, where it is signed.
-    told: Option<Box<Told>>,
 }
 
 impl Proxy {
@@ -265,156 +247,6 @@ fn no_credential(live: &Live, unavailable: &Unavailable) -> Problem {
     Problem::new(kind, unavailable.detail.clone())
         .with_credential(unavailable.state.name(), link)
         .retry_after(unavailable.retry_after)
-}
-
-/// Steps 1 to 5 against one snapshot: nothing is awaited. A preflight of an allowed origin ends
-/// here, with its answer.
-fn admit(
-    caller: &Caller,
-    request: Request<Incoming>,
-    upgrade: Option<OnUpgrade>,
-    record: &mut Record,
-) -> Result<Result<Admitted, Response<Bytes>>, Problem> {
-    let snapshot = caller.proxy.reader.take();
-    let (mut head, incoming) = request.into_parts();
-    record.wanted(snapshot.access_log, &head.uri);
-    let (live, prefix_len) = match routed(&snapshot, caller.local, &head, record)? {
-        Ok(routed) => routed,
-        Err(preflight) => return Ok(Err(preflight)),
-    };
-    let on_this = |problem: Problem| problem.on(&live.connection.name);
-    allowed(&live.connection, &head, prefix_len).map_err(on_this)?;
-    let told = (live.connection.auth.aws())
-        .map(|_| Told::take(&mut head.headers).map(Box::new))
-        .transpose()
-        .map_err(on_this)?;
-    let content = bounded(&head, incoming, live, told.as_deref()).map_err(on_this)?;
-    let uri = std::mem::take(&mut head.uri);
-    live.strip.head(&mut head.headers);
-    head.headers.insert(HOST, live.host.clone());
-    Ok(Ok(Admitted {
-        live: Arc::clone(live),
-        uri,
-        prefix_len,
-        request: Some(Request::from_parts(head, content)),
-        upgrade,
-        told,
-    }))
-}
-
-/// A connection, and how much of the path routed there; or a preflight's answer.
-type Routed<'s> = Result<(&'s Arc<Live>, usize), Response<Bytes>>;
-
-/// Steps 1 and 2, and what of step 3 is about the caller's path.
-fn routed<'s>(
-    snapshot: &'s Snapshot,
-    local: Option<SocketAddr>,
-    head: &Parts,
-    record: &mut Record,
-) -> Result<Routed<'s>, Problem> {
-    let host = guard::message(head)?;
-    let by_host = snapshot.routes.by_host(host);
-    if by_host.is_none() {
-        snapshot.guard.host(host, local)?;
-    }
-    let origin = snapshot.guard.origin(&head.headers)?;
-    record.allowed(origin);
-    pin::check_path(head.uri.path())?;
-    if let Some(preflight) = origin.and_then(|origin| cors::preflight(head, origin)) {
-        return Ok(Err(preflight));
-    }
-    let route::Found {
-        target: live,
-        prefix_len,
-    } = by_host
-        .or_else(|| snapshot.routes.by_path(head.uri.path()))
-        .ok_or_else(no_route)?;
-    record.routed(live);
-    Ok(Ok((live, prefix_len)))
-}
-
-fn no_route() -> Problem {
-    Problem::new(
-        Kind::NoRoute,
-        "no connection has a prefix of this path; `keybearer check` lists those there are",
-    )
-}
-
-/// Step 4: least privilege.
-fn allowed(connection: &Connection, head: &Parts, prefix_len: usize) -> Result<(), Problem> {
-    let allow = &connection.allow;
-    if !allow.permits_method(&head.method) || !allow.permits_overrides(&head.headers) {
-        let detail = format!("{} is not in this connection's allow.methods", head.method);
-        return Err(Problem::new(Kind::NotAllowed, detail));
-    }
-    if !allow.permits_path(&head.uri.path()[prefix_len..]) {
-        return Err(Problem::new(
-            Kind::NotAllowed,
-            "the path is not in this connection's allow.paths",
-        ));
-    }
-    Ok(())
-}
-
-/// The caller's content, refused at once where its announced length is over the limit.
-///
-/// It is kept while it is sent where an expired credential may ask for it once more.
-fn bounded(
-    head: &Parts,
-    incoming: Incoming,
-    live: &Live,
-    told: Option<&Told>,
-) -> Result<Content, Problem> {
-    let limits = live.connection.limits;
-    let limit = limits.request_body;
-    let length = match told.and_then(Told::framing) {
-        Some(framing) => framing.decoded_length(),
-        None => length(&head.headers),
-    };
-    if length.is_some_and(|length| length > limit) {
-        return Err(content_problem(&ContentFault::TooLarge(limit)));
-    }
-    let is_kept = match told {
-        // What is hashed is held anyhow.
-        Some(told) => told.may_stream() && length.is_some_and(|it| it <= limits.signed_body),
-        None => live.authenticator.credential().is_some(),
-    };
-    if is_kept {
-        return Ok(Content::kept(incoming, limit, limits.signed_body));
-    }
-    Ok(Content::streamed(incoming, limit))
-}
-
-fn length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-impl Admitted {
-    /// The part of the caller's path that routed it here.
-    fn prefix(&self) -> &str {
-        &self.uri.path()[..self.prefix_len]
-    }
-
-    /// Steps 3, 5 and 6 for the request target.
-    fn aim(&mut self, prepared: &Prepared<'_>) -> Result<(), Problem> {
-        thread_local! {
-            /// Targets are cut from a block that many requests of a thread share.
-            static SCRATCH: RefCell<BytesMut> = RefCell::new(BytesMut::with_capacity(4096));
-        }
-        let rest = &self.uri.path()[self.prefix_len..];
-        let query = self.uri.query().map(|query| self.live.strip.query(query));
-        // A query that lost its last parameter is none, but an empty one that was sent stays.
-        let emptied =
-            query.as_ref().is_some_and(|query| query.is_empty()) && self.uri.query() != Some("");
-        let query = query.as_deref().filter(|_| !emptied);
-        let base = &self.live.connection.base_url;
-        let target = SCRATCH
-            .with_borrow_mut(|scratch| pin::join(base, rest, query, prepared.query(), scratch))?;
-        if let Some(request) = &mut self.request {
-            *request.uri_mut() = target;
-        }
-        Ok(())
-    }
 }
 
 /// Step 6 for content: reads it whole, as the credential goes into it.

@@ -7,13 +7,14 @@ use http::header::CONTENT_LENGTH;
 use http::{Method, Request, Response};
 use tokio::time::Instant;
 
+use super::admit::Admitted;
 use super::body::Answer;
 use super::expiry;
 use super::payload::{self, Settled};
 use super::record::Record;
 use super::refusal::{self, Asked, Refusal};
 use super::spare::Spare;
-use super::{Admitted, Sending, no_credential};
+use super::{Sending, no_credential};
 use crate::auth::Prepared;
 use crate::auth::aws::sign::payload::PayloadHash;
 use crate::auth::aws::sign::signer::{SignFault, Signer};
