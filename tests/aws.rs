@@ -12,10 +12,8 @@ mod servers;
 mod sessions;
 mod suite;
 
-use serde_json::Value;
-
 use crate::harness::aws::Keys;
-use crate::harness::{Keybearer, Recorded, eventually};
+use crate::harness::{Recorded, shown, wait_for_state};
 
 /// The region of everything here that has to have one.
 const REGION: &str = "eu-west-1";
@@ -53,22 +51,4 @@ fn access_key_id(request: &Recorded) -> String {
     let authorization = request.header("authorization").unwrap_or_default();
     let (_, rest) = authorization.split_once("Credential=").unwrap_or_default();
     rest.split('/').next().unwrap_or_default().to_owned()
-}
-
-/// What the API says of a connection.
-async fn shown(keybearer: &Keybearer, name: &str) -> Value {
-    let path = format!("/api/connections/{name}");
-    let response = keybearer.ask("GET", &path).send().await;
-    assert_eq!(response.status, 200, "{response:?}");
-    response.json()
-}
-
-/// Waits until a connection's credential is in this state, and gives what the API says then.
-async fn wait_for_state(keybearer: &Keybearer, name: &str, state: &str) -> Value {
-    eventually(&format!("`{name}` to be {state}"), async || {
-        let shown = shown(keybearer, name).await;
-
-        (shown["state"] == state).then_some(shown)
-    })
-    .await
 }

@@ -25,8 +25,9 @@ use url::Url;
 
 use crate::harness::{
     AuthorizationServer, AuthorizationSettings, Keybearer, OAuthClient, Person, Response, Setup,
-    connection, eventually,
+    connection,
 };
+pub use crate::harness::{shown, wait_for_state};
 
 /// The client's secret: nothing but the token endpoint is to see it.
 pub const SECRET: &str = "canary-client-secret-7c1e";
@@ -159,19 +160,4 @@ pub fn parameter(url: &Url, name: &str) -> Option<String> {
 /// A caller's GET.
 pub async fn call(keybearer: &Keybearer, target: &str) -> Response {
     keybearer.get(target).send().await
-}
-
-/// What the API says of a connection.
-pub async fn shown(keybearer: &Keybearer, name: &str) -> Value {
-    let path = format!("/api/connections/{name}");
-    keybearer.ask("GET", &path).send().await.json()
-}
-
-/// Waits until a connection's credential stands so, and gives what the API says.
-pub async fn wait_for_state(keybearer: &Keybearer, name: &str, state: &str) -> Value {
-    eventually(&format!("{name} to be {state}"), async || {
-        let shown = shown(keybearer, name).await;
-        (shown["state"] == state).then_some(shown)
-    })
-    .await
 }

@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::harness::{
-    Answer, AuthorizationServer, Keybearer, Person, Recorded, Request, Response, Upstream,
-    eventually,
+    Answer, AuthorizationServer, Keybearer, Person, Recorded, Request, Response, Upstream, shown,
+    wait_for_state,
 };
 
 /// A connection whose credential is this `auth` table, and these further keys.
@@ -66,23 +66,6 @@ fn form(request: &Recorded) -> BTreeMap<String, String> {
     url::form_urlencoded::parse(&request.body)
         .into_owned()
         .collect()
-}
-
-/// What the API says of a connection.
-async fn shown(keybearer: &Keybearer, name: &str) -> Value {
-    let path = format!("/api/connections/{name}");
-    let response = keybearer.ask("GET", &path).send().await;
-    assert_eq!(response.status, 200, "{response:?}");
-    response.json()
-}
-
-/// Waits until a connection's credential is in this state, and gives what the API says then.
-async fn wait_for_state(keybearer: &Keybearer, name: &str, state: &str) -> Value {
-    eventually(&format!("`{name}` to be {state}"), async || {
-        let shown = shown(keybearer, name).await;
-        (shown["state"] == state).then_some(shown)
-    })
-    .await
 }
 
 /// Consents at the authorization server, and comes back to the console.

@@ -19,6 +19,7 @@ mod process;
 pub mod python;
 mod script;
 mod self_tests;
+mod standing;
 mod upstream;
 
 use std::future::Future;
@@ -36,6 +37,7 @@ pub use self::metrics::Metrics;
 pub use self::person::Person;
 pub use self::process::{Exit, Process};
 pub use self::script::{Answer, Gate, Step};
+pub use self::standing::{shown, wait_for_state};
 pub use self::upstream::{Recorded, Upstream};
 
 /// How long anything may take before a test calls it stuck: generous, as machines are shared.
