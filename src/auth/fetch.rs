@@ -21,11 +21,12 @@ use tokio::time::{Instant, timeout};
 use url::Url;
 use zeroize::Zeroizing;
 
+use crate::connection::network::Road;
 use crate::connection::url::BaseUrl;
-use crate::connection::{Connection, Timeouts};
+use crate::connection::{Connection, Timeouts, Tls};
 use crate::upstream::body::{AnswerFault, UpstreamBody};
 use crate::upstream::content::Content;
-use crate::upstream::{Attempt, Roots, Upstream, Upstreams};
+use crate::upstream::{Attempt, Upstream, Upstreams};
 
 /// How long a whole exchange may take.
 pub const EXCHANGE: Duration = Duration::from_secs(30);
@@ -47,7 +48,9 @@ pub struct Endpoint {
 /// How a connection's endpoints are reached and trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Way {
-    pub(super) roots: Roots,
+    /// Its `server_name` is for the base URL alone.
+    pub(super) tls: Tls,
+    pub(super) road: Road,
     /// For the connection alone.
     pub(super) connect: Duration,
 }
@@ -120,7 +123,8 @@ impl Endpoint {
         limit: Duration,
     ) -> Result<Self, FetchFault> {
         let way = Way {
-            roots: connection.tls.ca_certificate.clone(),
+            tls: connection.tls.clone(),
+            road: connection.road.clone(),
             connect: connection.timeouts.connect,
         };
         Self::on(upstreams, way, role, url, limit)
@@ -139,7 +143,7 @@ impl Endpoint {
         let base = BaseUrl::parse(shown.as_str())
             .map_err(|_| unusable("its URL is not `https://…` or `http://…`".to_owned()))?;
         let upstream = upstreams
-            .endpoint(&way.roots, &base)
+            .endpoint(&way.tls, &way.road, &base)
             .map_err(|error| unusable(format!("no TLS configuration can be made: {error}")))?
             .ok_or_else(|| unusable("its URL names no server".to_owned()))?;
         Ok(Self {

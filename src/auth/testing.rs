@@ -20,6 +20,7 @@ use url::Url;
 use super::fetch::{Endpoint, Role};
 use crate::connection::allow::Allow;
 use crate::connection::auth::Auth;
+use crate::connection::network::Road;
 use crate::connection::url::{BaseUrl, Prefix};
 use crate::connection::{
     Connection, Cookies, HeaderCase, HttpVersion, Limits, Strip, Timeouts, Tls,
@@ -158,6 +159,7 @@ pub(crate) fn connection() -> Connection {
         timeouts: Timeouts::default(),
         limits: Limits::default(),
         tls: Tls::default(),
+        road: Road::Direct,
         header_case: HeaderCase::Lower,
     }
 }

@@ -9,6 +9,7 @@ mod command;
 mod connection;
 mod endpoint;
 mod host;
+mod network;
 mod oauth2;
 mod secret;
 mod server;

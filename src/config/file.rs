@@ -71,7 +71,7 @@ static DEFAULTS: Shape = Shape(&[
     ("timeouts", Kind::Table(&TIMEOUTS)),
     ("limits", Kind::Table(&LIMITS)),
     ("tls", Kind::Table(&TLS)),
-    ("network", Kind::Later),
+    ("network", Kind::Table(&NETWORK)),
 ]);
 
 static CONNECTION: Shape = Shape(&[
@@ -85,7 +85,7 @@ static CONNECTION: Shape = Shape(&[
     ("callers", Kind::Later),
     ("refresh_on", Kind::Tables(&EXPIRY_SIGNAL)),
     ("tls", Kind::Table(&TLS)),
-    ("network", Kind::Later),
+    ("network", Kind::Table(&NETWORK)),
     ("allow", Kind::Table(&ALLOW)),
     ("strip", Kind::Table(&STRIP)),
     ("timeouts", Kind::Table(&TIMEOUTS)),
@@ -118,6 +118,12 @@ static TLS: Shape = Shape(&[
     ("ca_certificate", Kind::Text),
     ("server_name", Kind::Text),
     ("min_version", Kind::Later),
+]);
+
+static NETWORK: Shape = Shape(&[
+    ("proxy", Kind::Later),
+    ("no_proxy", Kind::Later),
+    ("agent", Kind::Later),
 ]);
 
 static ALLOW: Shape = Shape(&[("methods", Kind::Texts), ("paths", Kind::Texts)]);

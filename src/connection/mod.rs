@@ -7,6 +7,7 @@ pub mod allow;
 pub mod auth;
 pub mod aws;
 pub mod key;
+pub mod network;
 pub mod oauth2;
 pub mod url;
 
@@ -18,6 +19,7 @@ use rustls_pki_types::{CertificateDer, ServerName};
 
 use self::allow::Allow;
 use self::auth::Auth;
+use self::network::Road;
 use self::oauth2::ExpirySignal;
 use self::url::{BaseUrl, Prefix};
 
@@ -52,6 +54,8 @@ pub struct Connection {
     pub limits: Limits,
     /// How to trust the upstream.
     pub tls: Tls,
+    /// How its hosts are reached.
+    pub road: Road,
     /// Whether field names keep their letter case on the way up.
     pub header_case: HeaderCase,
 }
@@ -135,7 +139,7 @@ impl Default for Limits {
 }
 
 /// How the upstream's certificate is verified.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Tls {
     /// Trusted instead of the system's roots.
     pub ca_certificate: Option<Arc<[CertificateDer<'static>]>>,

@@ -1,21 +1,24 @@
-//! From a name to a connected stream: resolve, connect, shake hands, each failure told apart.
+//! From an upstream's name to a stream that HTTP is spoken on: its road, then TLS.
 
-use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::{CertificateError, ClientConfig};
 use rustls_pki_types::ServerName;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
+use super::dns::Resolver;
+use super::hop::{Hop, Patience};
+use super::journey::{Journey, Phase};
 use super::stream::Transport;
+use crate::connection::network::Road;
 use crate::problem::{Kind, Problem};
 
-/// Where to dial, and how to trust what answers.
+/// Where to dial, on which road, and how to trust what answers.
 #[derive(Debug)]
 pub(super) struct Dialer {
     /// Name or address.
@@ -24,122 +27,83 @@ pub(super) struct Dialer {
     pub(super) port: u16,
     /// For TLS: the configuration and the name that the certificate must have.
     pub(super) tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
-}
-
-/// How long dialing may take, and until when that is.
-#[derive(Clone, Copy)]
-struct Patience {
-    limit: Duration,
-    until: Instant,
-}
-
-impl fmt::Display for Patience {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "timeouts.connect ({:?})", self.limit)
-    }
+    /// What leads there.
+    pub(super) road: Road,
+    /// What knows the addresses of names.
+    pub(super) resolver: Arc<Resolver>,
 }
 
 impl Dialer {
-    /// Connects within `limit`; every address of the name gets its share of that time.
+    /// Connects within `limit`.
     ///
     /// # Errors
     /// What failed, for the caller to read.
-    pub(super) async fn dial(&self, limit: Duration) -> Result<Transport, Problem> {
-        let patience = Patience {
-            limit,
-            until: Instant::now() + limit,
-        };
-        let addresses = self.resolve(patience).await?;
-        let (stream, address) = self.connect(&addresses, patience).await?;
-        // Heads and small bodies leave at once; without it they may wait for an acknowledgement.
-        let _ = stream.set_nodelay(true);
-        let Some((config, name)) = &self.tls else {
-            return Ok(Transport::Tcp(stream));
-        };
-        let connector = TlsConnector::from(Arc::clone(config));
-        match timeout_at(patience.until, connector.connect(name.clone(), stream)).await {
-            Ok(Ok(stream)) => Ok(Transport::Tls(Box::new(stream))),
-            Ok(Err(error)) => Err(self.handshake_failed(&error, name, address)),
-            Err(_) => Err(self.problem(
-                Kind::ConnectTimeout,
-                &format!("the TLS handshake with {address} took longer than {patience}"),
-            )),
-        }
-    }
-
-    async fn resolve(&self, patience: Patience) -> Result<Vec<SocketAddr>, Problem> {
-        if let Ok(address) = self.host.parse::<IpAddr>() {
-            return Ok(vec![SocketAddr::new(address, self.port)]);
-        }
-        let hint = "check base_url, and the DNS settings of the machine keybearer runs on";
-        match timeout_at(patience.until, lookup_host((&*self.host, self.port))).await {
-            Ok(Ok(addresses)) => match addresses.collect::<Vec<_>>() {
-                none if none.is_empty() => Err(self.problem(
-                    Kind::NameNotResolved,
-                    &format!("the name has no address; {hint}"),
-                )),
-                some => Ok(some),
-            },
-            Ok(Err(error)) => Err(self.problem(
-                Kind::NameNotResolved,
-                &format!("its name was not resolved ({error}); {hint}"),
-            )),
-            Err(_) => Err(self.problem(
-                Kind::ConnectTimeout,
-                &format!("its name was not resolved within {patience}; {hint}"),
-            )),
-        }
-    }
-
-    /// Tries the addresses in turn, so that one that is gone does not hide another that answers.
-    async fn connect(
+    pub(super) async fn dial(
         &self,
-        addresses: &[SocketAddr],
-        patience: Patience,
-    ) -> Result<(TcpStream, SocketAddr), Problem> {
-        let mut last = None;
-        for (index, &address) in addresses.iter().enumerate() {
-            let left = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
-            let share = patience.until.saturating_duration_since(Instant::now()) / left;
-            match timeout_at(Instant::now() + share, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => return Ok((stream, address)),
-                Ok(Err(error)) => last = Some(self.connect_failed(&error, address)),
-                Err(_) => last = Some(self.connect_timed_out(address, patience)),
+        limit: Duration,
+        journey: &mut Journey,
+    ) -> Result<Transport, Problem> {
+        let patience = Patience::new(limit);
+        match &self.road {
+            Road::Direct => {
+                let (stream, address) = self
+                    .hop()
+                    .connect(&self.resolver, patience, journey)
+                    .await?;
+                let Some((config, name)) = &self.tls else {
+                    return Ok(Transport::Tcp(stream));
+                };
+                let peer = address.to_string();
+                let secured = self
+                    .shake_hands(config, name, stream, &peer, patience, journey)
+                    .await?;
+                Ok(Transport::Tls(Box::new(secured)))
             }
         }
-        Err(last.unwrap_or_else(|| self.problem(Kind::NameNotResolved, "the name has no address")))
     }
 
-    fn connect_failed(&self, error: &io::Error, address: SocketAddr) -> Problem {
-        if error.kind() == io::ErrorKind::ConnectionRefused {
-            let text = format!(
-                "{address} refused the connection; check that it runs, and the port in base_url"
-            );
-            return self.problem(Kind::ConnectionRefused, &text);
+    fn hop(&self) -> Hop<'_> {
+        Hop {
+            role: "upstream",
+            host: &self.host,
+            port: self.port,
+            key: "base_url",
         }
-        let text = format!("{address} cannot be reached ({error}); check the network and base_url");
-        self.problem(Kind::Unreachable, &text)
     }
 
-    fn connect_timed_out(&self, address: SocketAddr, patience: Patience) -> Problem {
-        let text = format!(
-            "{address} took no connection within {patience}; check the network and firewalls between"
-        );
-        self.problem(Kind::ConnectTimeout, &text)
-    }
-
-    fn handshake_failed(
+    /// TLS with the upstream, over whatever leads there; `peer` says who is at its end, as far as is
+    /// known.
+    async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        error: &io::Error,
-        name: &ServerName<'_>,
-        address: SocketAddr,
-    ) -> Problem {
+        config: &Arc<ClientConfig>,
+        name: &ServerName<'static>,
+        stream: S,
+        peer: &str,
+        patience: Patience,
+        journey: &mut Journey,
+    ) -> Result<TlsStream<S>, Problem> {
+        let began = Instant::now();
+        let connector = TlsConnector::from(Arc::clone(config));
+        match timeout_at(patience.until, connector.connect(name.clone(), stream)).await {
+            Ok(Ok(stream)) => {
+                journey.record(Phase::Tls, began, || format!("with {peer}"));
+                Ok(stream)
+            }
+            Ok(Err(error)) => Err(self.handshake_failed(&error, name, peer)),
+            Err(_) => Err(self.problem(
+                Kind::ConnectTimeout,
+                &format!("the TLS handshake with {peer} took longer than {patience}"),
+            )),
+        }
+    }
+
+    fn handshake_failed(&self, error: &io::Error, name: &ServerName<'_>, peer: &str) -> Problem {
         let Some(tls) = error
             .get_ref()
             .and_then(|inner| inner.downcast_ref::<rustls::Error>())
         else {
             let text = format!(
-                "{address} broke off the TLS handshake ({error}); check that it speaks TLS on this port"
+                "{peer} broke off the TLS handshake ({error}); check that it speaks TLS on this port"
             );
             return self.problem(Kind::TlsProtocol, &text);
         };
@@ -163,10 +127,7 @@ impl Dialer {
     }
 
     fn problem(&self, kind: Kind, text: &str) -> Problem {
-        Problem::new(
-            kind,
-            format!("upstream {}:{}: {text}", self.host, self.port),
-        )
+        self.hop().problem(kind, text)
     }
 }
 

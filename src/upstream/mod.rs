@@ -6,15 +6,19 @@ pub mod body;
 pub mod content;
 pub mod deadline;
 mod dial;
+pub mod dns;
 pub mod echo;
 pub mod fault;
 pub mod flow;
+mod hop;
+pub mod journey;
 mod link;
 mod pool;
 pub mod replay;
 pub mod stream;
 pub mod tls;
 mod upload;
+pub mod wire;
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -31,13 +35,16 @@ use tokio::time::{Instant, timeout};
 use self::body::{Reuse, UpstreamBody};
 use self::content::Content;
 use self::dial::Dialer;
+use self::dns::Resolver;
 use self::fault::{Failure, Retry};
+use self::journey::Journey;
 use self::link::{Link, Signals};
 use self::pool::Pool;
 use self::stream::{Recase, UpstreamStream};
 use crate::connection::auth::{Auth, Field};
+use crate::connection::network::Road;
 use crate::connection::url::{BaseUrl, Destination, Scheme};
-use crate::connection::{Connection, HeaderCase, Timeouts};
+use crate::connection::{Connection, HeaderCase, Timeouts, Tls};
 use crate::problem::{Kind, Problem};
 
 /// A server of one identity: address, trust and protocol; and the idle connections to it.
@@ -55,8 +62,8 @@ struct Identity {
     scheme: Scheme,
     host: Box<str>,
     port: u16,
-    roots: Roots,
-    server_name: Option<ServerName<'static>>,
+    tls: Tls,
+    road: Road,
     spellings: Option<Arc<[Box<str>]>>,
 }
 
@@ -76,13 +83,17 @@ pub type Roots = Option<Arc<[CertificateDer<'static>]>>;
 
 impl Upstream {
     async fn fresh_link(&self, timeouts: &Timeouts) -> Result<Box<Link>, Problem> {
-        let (stream, signals) = self.connect(timeouts).await?;
+        let (stream, signals) = self.connect(timeouts, &mut Journey::default()).await?;
         let link = Link::new(stream, signals, timeouts).await;
         link.map(Box::new).map_err(|error| not_taken(&error))
     }
 
-    async fn connect(&self, timeouts: &Timeouts) -> Result<(UpstreamStream, Signals), Problem> {
-        let transport = self.dialer.dial(timeouts.connect).await?;
+    async fn connect(
+        &self,
+        timeouts: &Timeouts,
+        journey: &mut Journey,
+    ) -> Result<(UpstreamStream, Signals), Problem> {
+        let transport = self.dialer.dial(timeouts.connect, journey).await?;
         let mut signals = Signals::default();
         let recase = self.spellings.as_ref().map(|names| {
             let expected = signals.head_expected.insert(Arc::default());
@@ -158,7 +169,7 @@ impl Upstream {
         slot: &mut Option<Request<Content>>,
         timeouts: &Timeouts,
     ) -> Result<Response<Incoming>, Failure> {
-        let (stream, signals) = match self.connect(timeouts).await {
+        let (stream, signals) = match self.connect(timeouts, &mut Journey::default()).await {
             Ok(connected) => connected,
             Err(problem) => return Err(Failure::new(problem, Retry::Always)),
         };
@@ -211,6 +222,7 @@ fn not_taken(error: &hyper::Error) -> Problem {
 pub struct Upstreams {
     known: Mutex<HashMap<Identity, Weak<Upstream>>>,
     configs: Mutex<HashMap<Roots, Weak<ClientConfig>>>,
+    resolver: Arc<Resolver>,
 }
 
 impl Upstreams {
@@ -221,29 +233,33 @@ impl Upstreams {
     /// The connection's certificates cannot be trusted as roots.
     pub fn build(&self, connection: &Connection) -> Result<Option<Arc<Upstream>>, rustls::Error> {
         let destination = connection.base_url.destination();
-        let server_name = connection.tls.server_name.clone();
-        let roots = &connection.tls.ca_certificate;
-        self.one_for(destination, roots, server_name, spellings(connection))
+        let (tls, road) = (connection.tls.clone(), connection.road.clone());
+        self.one_for(destination, tls, road, spellings(connection))
     }
 
-    /// The upstream behind another URL that a connection needs, such as its token endpoint: trusted as
-    /// the connection is. Its `tls.server_name` is for the base URL's host alone.
+    /// The upstream behind another URL that a connection needs, such as its token endpoint: reached and
+    /// trusted as the connection is. Its `tls.server_name` is for the base URL's host alone.
     ///
     /// # Errors
     /// The connection's certificates cannot be trusted as roots.
     pub fn endpoint(
         &self,
-        roots: &Roots,
+        tls: &Tls,
+        road: &Road,
         url: &BaseUrl,
     ) -> Result<Option<Arc<Upstream>>, rustls::Error> {
-        self.one_for(url.destination(), roots, None, None)
+        let tls = Tls {
+            server_name: None,
+            ..tls.clone()
+        };
+        self.one_for(url.destination(), tls, road.clone(), None)
     }
 
     fn one_for(
         &self,
         destination: &Destination,
-        roots: &Roots,
-        own_name: Option<ServerName<'static>>,
+        tls: Tls,
+        road: Road,
         spellings: Option<Arc<[Box<str>]>>,
     ) -> Result<Option<Arc<Upstream>>, rustls::Error> {
         let Destination::Server { scheme, host, port } = destination else {
@@ -253,8 +269,8 @@ impl Upstreams {
             scheme: *scheme,
             host: host.clone(),
             port: *port,
-            roots: roots.clone(),
-            server_name: own_name,
+            tls,
+            road,
             spellings,
         };
         let mut known = self.known.lock();
@@ -269,6 +285,8 @@ impl Upstreams {
             host: host.clone(),
             port: *port,
             tls,
+            road: identity.road.clone(),
+            resolver: Arc::clone(&self.resolver),
         };
         let spellings = identity.spellings.clone();
         let upstream = Arc::new(Upstream {
@@ -282,11 +300,14 @@ impl Upstreams {
 
     fn client_config(&self, identity: &Identity) -> Result<Arc<ClientConfig>, rustls::Error> {
         let mut configs = self.configs.lock();
-        if let Some(config) = configs.get(&identity.roots).and_then(Weak::upgrade) {
+        if let Some(config) = configs
+            .get(&identity.tls.ca_certificate)
+            .and_then(Weak::upgrade)
+        {
             return Ok(config);
         }
-        let config = tls::client_config(identity.roots.as_deref())?;
-        configs.insert(identity.roots.clone(), Arc::downgrade(&config));
+        let config = tls::client_config(identity.tls.ca_certificate.as_deref())?;
+        configs.insert(identity.tls.ca_certificate.clone(), Arc::downgrade(&config));
         Ok(config)
     }
 
@@ -306,7 +327,7 @@ impl Upstreams {
 
 /// SNI and the verified name: as configured, else the base URL's host.
 fn server_name(identity: &Identity) -> Result<ServerName<'static>, rustls::Error> {
-    match &identity.server_name {
+    match &identity.tls.server_name {
         Some(name) => Ok(name.clone()),
         None => ServerName::try_from(identity.host.to_string())
             .map_err(|error| rustls::Error::General(format!("`{}`: {error}", identity.host))),

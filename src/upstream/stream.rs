@@ -12,6 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use super::wire::Wire;
+
 /// A connected stream that hyper speaks HTTP on.
 #[derive(Debug)]
 pub struct UpstreamStream {
@@ -27,6 +29,10 @@ pub enum Transport {
     Tcp(TcpStream),
     /// TLS; boxed, as its state is large.
     Tls(Box<TlsStream<TcpStream>>),
+    /// TLS, through a tunnel.
+    TunnelTls(Box<TlsStream<Wire>>),
+    /// Cleartext, through a tunnel.
+    Tunnel(Wire),
 }
 
 impl UpstreamStream {
@@ -49,6 +55,8 @@ impl Transport {
         let (socket, bytes_end_it) = match self {
             Self::Tcp(socket) => (socket, true),
             Self::Tls(stream) => (stream.get_ref().0, false),
+            Self::TunnelTls(stream) => return stream.get_ref().0.is_closed(),
+            Self::Tunnel(wire) => return wire.is_closed(),
         };
         match recv(
             socket,
@@ -70,6 +78,14 @@ macro_rules! each_transport {
             }
             Transport::Tls(stream) => {
                 let $stream = Pin::new(&mut **stream);
+                $does
+            }
+            Transport::TunnelTls(stream) => {
+                let $stream = Pin::new(&mut **stream);
+                $does
+            }
+            Transport::Tunnel(stream) => {
+                let $stream = Pin::new(stream);
                 $does
             }
         }

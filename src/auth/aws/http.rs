@@ -146,7 +146,7 @@ impl Road {
         let unreachable = |why: &str| FetchFault::Unreachable(format!("{origin}: {why}"));
         let upstream = self
             .upstreams
-            .endpoint(&self.connection.tls.ca_certificate, &base)
+            .endpoint(&self.connection.tls, &self.connection.road, &base)
             .map_err(|error| unusable(&format!("no TLS configuration can be made: {error}")))?
             .ok_or_else(|| unusable("its URL names no server"))?;
         let began = SystemTime::now();

@@ -12,6 +12,8 @@ use url::Url;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::auth::fetch::{Answer, Endpoint, FetchFault, Role, Way};
+use crate::connection::Tls;
+use crate::connection::network::Road;
 use crate::store::{Spool, SpoolKey};
 use crate::upstream::Upstreams;
 
@@ -60,9 +62,9 @@ impl Job {
         authorization: Option<&HeaderValue>,
         spool: &Spool,
     ) -> Self {
-        let Way { roots, connect } = endpoint.way();
+        let Way { tls, connect, .. } = endpoint.way();
         let encoded = |bytes: &[u8]| BASE64_STANDARD.encode(bytes);
-        let roots = roots.as_ref();
+        let roots = tls.ca_certificate.as_ref();
         Self {
             url: endpoint.url().as_str().to_owned(),
             role: endpoint.role(),
@@ -98,7 +100,11 @@ impl Job {
             roots.collect::<Result<_, _>>()
         });
         let way = Way {
-            roots: roots.transpose().ok()?,
+            tls: Tls {
+                ca_certificate: roots.transpose().ok()?,
+                server_name: None,
+            },
+            road: Road::Direct,
             connect: self.connect,
         };
         let url = Url::parse(&self.url).ok()?;

@@ -6,6 +6,7 @@ use http::Method;
 
 use super::auth::{Target, auth, field_name};
 use super::host;
+use super::network::road;
 use super::secret::Secrets;
 use super::server::Listeners;
 use super::signal::refresh_on;
@@ -15,6 +16,7 @@ use crate::config::document::Document;
 use crate::config::fault::Fault;
 use crate::config::section::{Context, Entry, Section, Taken};
 use crate::connection::allow::Allow;
+use crate::connection::network::Road;
 use crate::connection::url::{BaseUrl, Destination, Prefix, Scheme};
 use crate::connection::{
     Connection, Cookies, HeaderCase, HttpVersion, Limits, Strip, Timeouts, Tls,
@@ -44,6 +46,7 @@ pub(super) fn connections<'a>(
         timeouts: timeouts(section("timeouts").as_ref(), Timeouts::default()),
         limits: limits(section("limits").as_ref(), Limits::default()),
         tls: authorities.tls(section("tls").as_ref(), &Tls::default()),
+        road: road(section("network").as_ref(), &Road::default()),
         authorities,
         names: Taken::new(),
         prefixes: Taken::new(),
@@ -72,6 +75,7 @@ struct Compiler<'a, 's> {
     timeouts: Timeouts,
     limits: Limits,
     tls: Tls,
+    road: Road,
     authorities: Authorities<'a>,
     names: Taken<&'a str>,
     prefixes: Taken<Prefix>,
@@ -107,6 +111,7 @@ impl<'a> Compiler<'a, '_> {
         let timeouts = timeouts(below("timeouts").as_ref(), self.timeouts);
         let limits = limits(below("limits").as_ref(), self.limits);
         let tls = self.tls(&section, base_url.as_ref());
+        let road = road(below("network").as_ref(), &self.road);
         Some(Connection {
             name: Arc::from(entry.key),
             prefix: prefix?,
@@ -122,6 +127,7 @@ impl<'a> Compiler<'a, '_> {
             timeouts,
             limits,
             tls,
+            road,
             header_case: self.shared.header_case,
         })
     }

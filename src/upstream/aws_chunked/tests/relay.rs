@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::connection::Timeouts;
+use crate::connection::network::Road;
 use crate::problem::Problem;
 use crate::upstream::aws_chunked::encode::tests::Recording;
 use crate::upstream::aws_chunked::encode::{Coverage, Encoder, Layout};
@@ -82,6 +83,8 @@ impl Relay {
                 host: "127.0.0.1".into(),
                 port: listener.local_addr().unwrap().port(),
                 tls: None,
+                road: Road::Direct,
+                resolver: Arc::default(),
             },
             spellings: None,
             pool: Pool::default(),

@@ -1,0 +1,66 @@
+//! What it took to reach an upstream, for whoever asks: [`Journey`].
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The legs of one attempt to reach an upstream, in their order, the one that failed left out.
+///
+/// Most requests do not ask, and record nothing.
+#[derive(Debug, Default)]
+pub struct Journey {
+    legs: Option<Vec<Leg>>,
+}
+
+/// One leg of a journey.
+#[derive(Clone, Debug)]
+pub struct Leg {
+    /// What was done.
+    pub phase: Phase,
+    /// How long it took.
+    pub took: Duration,
+    /// What came of it, for a person.
+    pub outcome: String,
+}
+
+/// What is done on the way to an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// TCP to the upstream, or to the first hop on the way.
+    Connect,
+    /// A name to addresses.
+    Resolve,
+    /// TLS with the upstream, end to end.
+    Tls,
+}
+
+impl Journey {
+    /// One whose legs are recorded.
+    #[must_use]
+    pub fn recorded() -> Self {
+        Self {
+            legs: Some(Vec::new()),
+        }
+    }
+
+    /// What was done so far.
+    pub fn legs(&self) -> &[Leg] {
+        self.legs.as_deref().unwrap_or_default()
+    }
+
+    /// Records a leg that began at `began` and ends now.
+    pub(super) fn record(
+        &mut self,
+        phase: Phase,
+        began: Instant,
+        outcome: impl FnOnce() -> String,
+    ) {
+        if let Some(legs) = &mut self.legs {
+            legs.push(Leg {
+                phase,
+                took: began.elapsed(),
+                outcome: outcome(),
+            });
+        }
+    }
+}
