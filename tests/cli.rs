@@ -2,6 +2,7 @@
 
 mod checks;
 mod shutdown;
+mod trials;
 
 use crate::harness::{Process, Setup, Upstream, connection, executable};
 
@@ -33,7 +34,7 @@ async fn help_teaches() {
             );
         }
     }
-    for command in ["run", "check", "external-id", "completions"] {
+    for command in ["run", "check", "test", "external-id", "completions"] {
         let exit = setup.run_bare(&[command, "--help"]).await;
         assert_eq!(exit.code, Some(0), "{command}");
         assert!(exit.stdout.contains("Usage"), "{command}: {}", exit.stdout);

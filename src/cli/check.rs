@@ -4,7 +4,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use serde::Serialize;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
+use super::connect::{Here, Tester};
+use super::remote::{Remote, wait_for};
+use super::trial::table;
 use super::{Global, UNUSABLE, complain, load, print};
 use crate::auth::credentials::Credentials;
 use crate::config::Config;
@@ -12,9 +17,16 @@ use crate::config::diagnostic::Diagnostics;
 use crate::connection::Connection;
 use crate::live::{Parts, Publisher};
 use crate::metrics::Metrics;
+use crate::proxy::trial::Trial;
 use crate::upstream::Upstreams;
 
-pub(super) fn check(global: &Global, json: bool) -> anyhow::Result<ExitCode> {
+/// Connections that are tried at the same time.
+const AT_ONCE: usize = 16;
+
+/// Certificates that end within so many days are pointed out.
+const SOON: i64 = 30;
+
+pub(super) fn check(global: &Global, connect: bool, json: bool) -> anyhow::Result<ExitCode> {
     let found = match load(global)? {
         Ok(found) => found,
         Err(diagnostics) => return reject(&diagnostics, json),
@@ -31,12 +43,18 @@ pub(super) fn check(global: &Global, json: bool) -> anyhow::Result<ExitCode> {
             metrics,
         },
     )?;
-    let lines: Vec<_> = found
+    let mut lines: Vec<_> = found
         .config
         .connections
         .iter()
         .map(|connection| Line::of(connection))
         .collect();
+    if connect {
+        let tried = wait_for(tried(global, &found.config))?;
+        for (line, trial) in lines.iter_mut().zip(tried) {
+            line.trial = Some(trial);
+        }
+    }
     if json {
         print(&json_line(&Report {
             valid: true,
@@ -48,7 +66,41 @@ pub(super) fn check(global: &Global, json: bool) -> anyhow::Result<ExitCode> {
         print(table.as_bytes())?;
         complain(&summary(&found.config, &found.location.to_string()));
     }
-    Ok(ExitCode::SUCCESS)
+    let failed = lines.iter().filter(|line| !line.is_good()).count();
+    if failed == 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !json {
+        complain(&format!("{failed} of {} connections failed", lines.len()));
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+/// Each connection, tried; in the order of the configuration.
+async fn tried(global: &Global, config: &Config) -> anyhow::Result<Vec<Trial>> {
+    let tester = match Remote::find(global) {
+        Ok(remote) if remote.answers().await => Tester::Instance(remote),
+        _ => {
+            complain("No instance answers on admin.listen: connections are tried from here.");
+            Tester::Here(Here::new(config)?)
+        }
+    };
+    let tester = Arc::new(tester);
+    let mut tasks = JoinSet::new();
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    for (index, connection) in config.connections.iter().enumerate() {
+        let (tester, places) = (Arc::clone(&tester), Arc::clone(&places));
+        let connection = Arc::clone(connection);
+        tasks.spawn(async move {
+            // It is never closed.
+            let _place = places.acquire_owned().await;
+            (index, tester.run(&connection).await)
+        });
+    }
+    let mut trials = tasks.join_all().await;
+    tester.settle().await;
+    trials.sort_unstable_by_key(|(index, _)| *index);
+    Ok(trials.into_iter().map(|(_, trial)| trial).collect())
 }
 
 fn reject(diagnostics: &Diagnostics, json: bool) -> anyhow::Result<ExitCode> {
@@ -95,6 +147,9 @@ struct Line<'a> {
     base_url: String,
     auth: &'static str,
     secrets: Vec<SecretLine>,
+    /// What came of a try.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trial: Option<Trial>,
 }
 
 /// Where a secret comes from.
@@ -119,7 +174,13 @@ impl<'a> Line<'a> {
                     from: secret.origin().to_string(),
                 })
                 .collect(),
+            trial: None,
         }
+    }
+
+    /// Whether nothing is known to be wrong with it.
+    fn is_good(&self) -> bool {
+        self.trial.as_ref().is_none_or(Trial::is_answered)
     }
 
     fn text(&self) -> String {
@@ -145,6 +206,29 @@ impl<'a> Line<'a> {
         } else {
             format!(" and {}", self.hosts.join(", "))
         };
-        format!("{name}: {prefix}{hosts} -> {base_url}, {auth}{secrets}\n")
+        let trial = self.trial.as_ref().map_or_else(String::new, tried_text);
+        format!("{name}: {prefix}{hosts} -> {base_url}, {auth}{secrets}\n{trial}")
     }
+}
+
+/// What came of a try, below the connection's line.
+fn tried_text(trial: &Trial) -> String {
+    let mut text = table(trial);
+    match (&trial.failure, trial.is_answered()) {
+        (None, _) => text += "  ok\n",
+        (Some(failure), true) => text += &format!("  ok, but {failure}\n"),
+        (Some(failure), false) => text += &format!("  failed: {failure}\n"),
+    }
+    if let Some(days) = trial.certificate_days_left.filter(|days| *days <= SOON) {
+        text += &format!(
+            "  the upstream's certificate has {days} days left; it must be renewed there\n"
+        );
+    }
+    if let Some(link) = &trial.link {
+        text += &format!(
+            "  link it with `keybearer link {}`, or open {link}\n",
+            trial.connection
+        );
+    }
+    text
 }

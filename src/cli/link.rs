@@ -9,7 +9,7 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::remote::{Remote, run};
+use super::remote::{Remote, encoded, run};
 use super::{Global, complain, print};
 
 /// How often the instance is asked what came of it.
@@ -97,9 +97,4 @@ async fn wait(remote: &Remote, path: &str, name: &str, patience: Duration) -> Re
             _ => sleep(INTERVAL).await,
         }
     }
-}
-
-/// A connection's name as a segment of a path.
-fn encoded(name: &str) -> String {
-    percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string()
 }

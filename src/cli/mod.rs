@@ -2,6 +2,7 @@
 //! else to stderr.
 
 mod check;
+mod connect;
 mod exchange;
 mod external_id;
 mod health;
@@ -10,6 +11,7 @@ mod logging;
 mod remote;
 mod run;
 mod status;
+mod trial;
 
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
@@ -70,10 +72,23 @@ enum Command {
     /// Prints one line per connection: name, prefix, base URL, auth type, and where each secret
     /// comes from, never its value. Ends with 2, and every error, if the configuration is invalid.
     Check {
+        /// Try each connection, too: name, proxy or agent, TLS, clock, credential
+        ///
+        /// Sends one harmless request (HEAD, or what `allow` leaves of GET and OPTIONS) to the base
+        /// URL of each. The running instance sends it, if one answers on admin.listen; else this
+        /// process does, with the configured store. Ends with 1 if a connection fails.
+        #[arg(long)]
+        connect: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
+    /// Send one request through a connection, and show what each phase of it took
+    ///
+    /// The running instance sends it; where none answers on admin.listen, this process does. Prints
+    /// how the upstream was reached, the status, and the names of what was injected, never a value.
+    /// Ends with 0 if the answer is 2xx or 3xx, with 1 otherwise.
+    Test(trial::Wanted),
     /// Ask the running instance whether it lives: exit code 0 or 1
     ///
     /// For the health check of a container: the image has no curl.
@@ -127,6 +142,7 @@ Examples:
   keybearer                                   start with the embedded default
   curl http://127.0.0.1:8080/echo/hello       see what it adds
   keybearer check --config keybearer.toml     validate before you start
+  keybearer test jira --path /myself          try a connection
   keybearer --config /etc/keybearer run       merge a folder of TOML files";
 
 const CONFIGURATION: &str = "\
@@ -165,7 +181,8 @@ fn command() -> anyhow::Result<ExitCode> {
     let Arguments { global, command } = Arguments::parse();
     match command {
         None | Some(Command::Run) => run::run(&global),
-        Some(Command::Check { json }) => check::check(&global, json),
+        Some(Command::Check { connect, json }) => check::check(&global, connect, json),
+        Some(Command::Test(wanted)) => trial::test(&global, &wanted),
         Some(Command::Health) => health::health(&global),
         Some(Command::Link { name, device }) => link::link(&global, &name, device),
         Some(Command::ExternalId { scope, json }) => {

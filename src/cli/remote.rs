@@ -46,6 +46,12 @@ impl Remote {
         }
     }
 
+    /// Whether an instance is there.
+    pub(super) async fn answers(&self) -> bool {
+        let asked = timeout(PATIENCE, self.exchange(Method::GET, "/healthz", None)).await;
+        matches!(asked, Ok(Ok(_)))
+    }
+
     /// Asks, and reads the JSON answer.
     pub(super) async fn ask(
         &self,
@@ -126,15 +132,25 @@ impl Remote {
     }
 }
 
+/// A connection's name as a segment of a path.
+pub(super) fn encoded(name: &str) -> String {
+    percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+/// Waits for work that needs a runtime.
+pub(super) fn wait_for<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(work)
+}
+
 /// Runs a command that asks the running instance; what that refuses is no fault of the arguments.
 pub(super) fn run<F>(work: F) -> Result<ExitCode>
 where
     F: Future<Output = Result<ExitCode>>,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    match runtime.block_on(work) {
+    match wait_for(work) {
         Err(error) if error.is::<Refused>() => {
             super::complain(&format!("error: {error:#}"));
             Ok(ExitCode::FAILURE)

@@ -229,6 +229,7 @@ impl Parts {
                 reader: self.reader.clone(),
                 consents: Arc::clone(self.credentials.consents()),
                 credentials: Arc::clone(&self.credentials),
+                proxy: Arc::clone(&self.proxy),
                 ready: ready.clone(),
             };
             tokio::spawn(async move {

@@ -8,6 +8,7 @@
 //! | `GET /api/connections`, `GET /api/connections/NAME` | the connections, and where they stand |
 //! | `POST /api/connections/NAME/link` | begins a consent; `DELETE` forgets the tokens |
 //! | `GET /api/connections/NAME/link/ID` | what came of a consent |
+//! | `POST /api/connections/NAME/test` | sends a request through a connection, and tells its phases |
 //! | `POST /api/external-id` | an AWS external ID, made if it never was |
 //! | `GET /link/NAME` | a page from which a person can consent |
 //! | `GET /oauth/callback` | where providers send people back to |
@@ -21,6 +22,7 @@ mod connections;
 mod external_id;
 mod guard;
 mod linking;
+mod trial;
 
 use std::io;
 use std::net::SocketAddr;
@@ -50,6 +52,7 @@ use crate::auth::oauth2::consent::Consents;
 use crate::live::Reader;
 use crate::live::reload::Reloader;
 use crate::metrics::Metrics;
+use crate::proxy::Proxy;
 use crate::proxy::serve::Bound;
 use crate::upstream::fault::chain;
 
@@ -75,6 +78,8 @@ pub struct Console {
     pub consents: Arc<Consents>,
     /// What keeps external IDs.
     pub credentials: Arc<Credentials>,
+    /// What sends requests of our own.
+    pub proxy: Arc<Proxy>,
     /// Whether requests are taken.
     pub ready: Readiness,
 }
@@ -169,6 +174,7 @@ fn router(console: Console, exposure: Exposure) -> Router {
             post(linking::begin).delete(linking::forget),
         )
         .route("/api/connections/{name}/link/{id}", get(linking::outcome))
+        .route("/api/connections/{name}/test", post(trial::run))
         .route("/api/external-id", post(external_id::external_id))
         .route("/api/reload", post(api::reload))
         .route("/link/{name}", get(linking::page))

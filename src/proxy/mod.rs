@@ -12,6 +12,7 @@ pub mod serve;
 mod signed;
 mod spare;
 mod stream;
+pub mod trial;
 mod upgrade;
 
 use std::convert::Infallible;

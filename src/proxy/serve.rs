@@ -7,7 +7,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -24,10 +24,11 @@ use parking_lot::Mutex;
 use pingora_core::apps::ServerApp;
 use pingora_core::listeners::ListenerConfig;
 use pingora_core::protocols::Stream;
-use pingora_core::protocols::l4::stream::L4BufferSettings;
+use pingora_core::protocols::l4::stream::{L4BufferSettings, Stream as L4Stream};
 use pingora_core::server::{Fds, ShutdownWatch};
 use pingora_core::services::Service as _;
 use pingora_core::services::listening::Service;
+use tokio::sync::watch;
 use tracing::debug;
 
 use super::caller::Caller;
@@ -139,6 +140,26 @@ pub async fn serve(proxy: Arc<Proxy>, listeners: Vec<Bound>, shutdown: ShutdownW
     service
         .start_service(Some(Arc::new(Mutex::new(fds))), shutdown, 1)
         .await;
+}
+
+/// Where connections of our own arrive, as far as requests can tell.
+pub(super) const INSIDE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// Serves a caller inside of this process, who has the stream.
+///
+/// # Errors
+/// The system has no more streams.
+pub(super) fn inside(proxy: &Arc<Proxy>) -> io::Result<tokio::net::UnixStream> {
+    let (theirs, ours) = tokio::net::UnixStream::pair()?;
+    let caller = Arc::new(Caller::new(Arc::clone(proxy), Some(INSIDE)));
+    let preserve = proxy.reader.take().header_case == HeaderCase::Preserve;
+    let ours: Stream = Box::new(L4Stream::from(ours));
+    let (stop, stopped) = watch::channel(false);
+    proxy.running.spawn(async move {
+        speak(ours, caller, preserve, stopped).await;
+        drop(stop);
+    });
+    Ok(theirs)
 }
 
 /// Puts a listener where the service looks for it, under its address.

@@ -13,7 +13,8 @@ use tokio_rustls::client::TlsStream;
 
 use super::dns::Resolver;
 use super::hop::{Hop, Patience};
-use super::journey::{Journey, Phase};
+use super::journey::Journey;
+use super::peer::Peer;
 use super::stream::Transport;
 use crate::connection::network::Road;
 use crate::problem::{Kind, Problem};
@@ -86,7 +87,7 @@ impl Dialer {
         let connector = TlsConnector::from(Arc::clone(config));
         match timeout_at(patience.until, connector.connect(name.clone(), stream)).await {
             Ok(Ok(stream)) => {
-                journey.record(Phase::Tls, began, || format!("with {peer}"));
+                journey.met(began, || Peer::of(stream.get_ref().1));
                 Ok(stream)
             }
             Ok(Err(error)) => Err(self.handshake_failed(&error, name, peer)),

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::peer::Peer;
+
 /// The legs of one attempt to reach an upstream, in their order, the one that failed left out.
 ///
 /// Most requests do not ask, and record nothing.
 #[derive(Debug, Default)]
 pub struct Journey {
     legs: Option<Vec<Leg>>,
+    peer: Option<Peer>,
 }
 
 /// One leg of a journey.
@@ -34,18 +37,43 @@ pub enum Phase {
     Tls,
 }
 
+impl Phase {
+    /// As it is told.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Resolve => "resolve",
+            Self::Tls => "tls",
+        }
+    }
+}
+
 impl Journey {
     /// One whose legs are recorded.
     #[must_use]
     pub fn recorded() -> Self {
         Self {
             legs: Some(Vec::new()),
+            peer: None,
         }
     }
 
     /// What was done so far.
     pub fn legs(&self) -> &[Leg] {
         self.legs.as_deref().unwrap_or_default()
+    }
+
+    /// Who answered the last TLS handshake; none before there was one.
+    pub fn peer(&self) -> Option<&Peer> {
+        self.peer.as_ref()
+    }
+
+    /// Records a TLS handshake that began at `began` and ends now.
+    pub(super) fn met(&mut self, began: Instant, peer: impl FnOnce() -> Peer) {
+        if self.legs.is_some() {
+            let peer = self.peer.insert(peer()).to_string();
+            self.record(Phase::Tls, began, || peer);
+        }
     }
 
     /// Records a leg that began at `began` and ends now.

@@ -13,6 +13,7 @@ pub mod flow;
 mod hop;
 pub mod journey;
 mod link;
+pub mod peer;
 mod pool;
 pub mod replay;
 pub mod stream;
@@ -86,6 +87,15 @@ impl Upstream {
         let (stream, signals) = self.connect(timeouts, &mut Journey::default()).await?;
         let link = Link::new(stream, signals, timeouts).await;
         link.map(Box::new).map_err(|error| not_taken(&error))
+    }
+
+    /// Reaches the upstream on a connection that carries nothing, and closes it.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub async fn probe(&self, timeouts: &Timeouts, journey: &mut Journey) -> Result<(), Problem> {
+        let reached = self.dialer.dial(timeouts.connect, journey).await;
+        reached.map(drop)
     }
 
     async fn connect(
