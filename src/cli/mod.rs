@@ -7,6 +7,7 @@ mod exchange;
 mod external_id;
 mod health;
 mod link;
+mod listeners;
 mod logging;
 mod remote;
 mod run;

@@ -1,7 +1,6 @@
 //! `keybearer run`: the wiring, the only place that knows everything.
 
 use std::io;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +12,10 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use super::listeners::{Listeners, Sockets};
 use super::{Found, Global, UNUSABLE, complain, load, logging};
 use crate::auth::courier::{self, Courier};
 use crate::auth::credentials::Credentials;
-use crate::config::Config;
 use crate::config::source::Process;
 use crate::console::{self, Console, Readiness};
 use crate::live::reload::{self, Reloader};
@@ -137,6 +136,7 @@ struct Parts {
     threads: usize,
     listeners: Vec<Bound>,
     console: Option<Bound>,
+    sockets: Sockets,
     reader: Reader,
     upstreams: Arc<Upstreams>,
     credentials: Arc<Credentials>,
@@ -171,7 +171,11 @@ impl Parts {
                 metrics: metrics.clone(),
             },
         )?;
-        let (listeners, console) = bind(&config)?;
+        let Listeners {
+            proxy: listeners,
+            console,
+            sockets,
+        } = Listeners::bind(&config)?;
         // Not before all is bound: a start that fails asks nobody for anything.
         publisher.begin();
         let reader = publisher.reader();
@@ -190,6 +194,7 @@ impl Parts {
             threads: config.server.threads,
             listeners,
             console,
+            sockets,
             reader,
             upstreams,
             credentials,
@@ -210,10 +215,6 @@ impl Parts {
             self.listeners,
             stopped,
         ));
-        let sockets = addresses
-            .iter()
-            .filter_map(|address| address.strip_prefix("unix:"));
-        let sockets = Sockets(sockets.map(Into::into).collect());
         addresses
             .iter()
             .for_each(|address| info!(listener = "proxy", address, "Listening"));
@@ -250,7 +251,7 @@ impl Parts {
         ready.set(false);
         let grace = self.reader.take().shutdown_grace;
         // Nobody is to find a socket that is no longer accepted on.
-        drop(sockets);
+        drop(self.sockets);
         info!(signal, running = self.proxy.running().len(), "Draining");
         // Nobody listens any more only if the listeners ended by themselves.
         let _ = stop.send(true);
@@ -301,41 +302,11 @@ async fn settle(credentials: &Credentials, signals: &mut Signals) {
     }
 }
 
-type Listeners = (Vec<Bound>, Option<Bound>);
-
-/// Binds everything, or nothing stays bound.
-fn bind(config: &Config) -> anyhow::Result<Listeners> {
-    let listeners = config
-        .server
-        .listen
-        .iter()
-        .map(Bound::bind)
-        .collect::<Result<Vec<_>, _>>()?;
-    let console = config
-        .admin
-        .as_ref()
-        .map(|admin| Bound::bind(&admin.listen))
-        .transpose()?;
-    Ok((listeners, console))
-}
-
 async fn sweep(upstreams: Arc<Upstreams>) {
     let mut ticks = tokio::time::interval(SWEEP);
     loop {
         ticks.tick().await;
         upstreams.sweep(Instant::now());
-    }
-}
-
-/// Files of Unix sockets, removed when the process ends.
-struct Sockets(Vec<PathBuf>);
-
-impl Drop for Sockets {
-    fn drop(&mut self) {
-        for path in &self.0 {
-            // One that stays is taken over by the next start.
-            let _ = std::fs::remove_file(path);
-        }
     }
 }
 

@@ -5,6 +5,7 @@ mod attempt;
 mod body;
 mod caller;
 mod expiry;
+pub mod inherited;
 mod payload;
 mod record;
 mod refusal;
