@@ -28,6 +28,7 @@ struct Families {
     token_refreshes: IntCounterVec,
     token_expiry: IntGaugeVec,
     credential_state: IntGaugeVec,
+    certificate_expiry: IntGaugeVec,
     reloads: IntCounterVec,
     last_reload_success: IntGauge,
     generation: IntGauge,
@@ -96,6 +97,16 @@ impl Metrics {
                         "1 for the state that a credential with a lifetime is in",
                     ),
                     &["connection", "state"],
+                )?,
+            )?,
+            certificate_expiry: register(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "keybearer_client_certificate_expiry_timestamp_seconds",
+                        "When the client certificate or one of its chain ends, in Unix time",
+                    ),
+                    &["connection"],
                 )?,
             )?,
             reloads: register(
@@ -268,9 +279,15 @@ impl ConnectionMetrics {
         })
     }
 
+    /// Notes when its client certificate ends; none if it has none.
+    pub fn certificate_expires(&self, at: Option<SystemTime>) {
+        note_end(&self.families.certificate_expiry, &self.name, at);
+    }
+
     /// Forgets the connection: for one that is no longer configured.
     pub fn forget(&self) {
         let labels = &[&*self.name];
+        self.certificate_expires(None);
         // What was never counted on has nothing to remove.
         let _ = self.families.request_duration.remove_label_values(labels);
         let _ = self.families.upstream_duration.remove_label_values(labels);
@@ -315,19 +332,7 @@ impl CredentialMetrics {
 
     /// Notes when the value in use ends; none if nobody knows.
     pub fn expires(&self, at: Option<SystemTime>) {
-        let labels = &[&*self.name];
-        let seconds = at
-            .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
-            .and_then(|since| i64::try_from(since.as_secs()).ok());
-        match seconds {
-            Some(seconds) => self
-                .families
-                .token_expiry
-                .with_label_values(labels)
-                .set(seconds),
-            // There may be none, which is as good.
-            None => drop(self.families.token_expiry.remove_label_values(labels)),
-        }
+        note_end(&self.families.token_expiry, &self.name, at);
     }
 
     /// Notes which of `all` states it is in.
@@ -351,6 +356,18 @@ impl CredentialMetrics {
             let labels = [&*self.name, state];
             let _ = self.families.credential_state.remove_label_values(&labels);
         }
+    }
+}
+
+/// Notes when something of a connection ends.
+fn note_end(family: &IntGaugeVec, connection: &str, at: Option<SystemTime>) {
+    let seconds = at
+        .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
+        .and_then(|since| i64::try_from(since.as_secs()).ok());
+    match seconds {
+        Some(seconds) => family.with_label_values(&[connection]).set(seconds),
+        // There may be none, which is as good.
+        None => drop(family.remove_label_values(&[connection])),
     }
 }
 

@@ -23,8 +23,40 @@ pub struct Metadata {
     pub authorization_endpoint: Option<Url>,
     /// RFC 8628 section 3.1.
     pub device_authorization_endpoint: Option<Url>,
+    /// Where a client goes that shows a certificate.
+    mtls: Aliases,
     /// Whether an authorization answer without `iss` is to be refused (RFC 9207 section 2.4).
     pub iss_promised: bool,
+}
+
+/// Endpoints for clients that show a certificate, where others are not asked for one (RFC 8705
+/// section 5); as they are written, for they are of use to such clients alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+struct Aliases {
+    token_endpoint: Option<String>,
+    device_authorization_endpoint: Option<String>,
+}
+
+impl Metadata {
+    /// The token endpoint for a client that shows a certificate.
+    ///
+    /// # Errors
+    /// It is no place to send secrets to.
+    pub fn token_for_certificates(&self) -> Result<Url, String> {
+        match &self.mtls.token_endpoint {
+            Some(text) => trusted("mtls_endpoint_aliases.token_endpoint", text),
+            None => Ok(self.token_endpoint.clone()),
+        }
+    }
+
+    /// The device authorization endpoint for such a client, if there is one.
+    pub fn device_for_certificates(&self) -> Option<Result<Url, String>> {
+        const ALIAS: &str = "mtls_endpoint_aliases.device_authorization_endpoint";
+        match &self.mtls.device_authorization_endpoint {
+            Some(text) => Some(trusted(ALIAS, text)),
+            None => self.device_authorization_endpoint.clone().map(Ok),
+        }
+    }
 }
 
 /// The members that are looked at (RFC 8414 section 2).
@@ -34,6 +66,8 @@ struct Document {
     token_endpoint: Option<String>,
     authorization_endpoint: Option<String>,
     device_authorization_endpoint: Option<String>,
+    #[serde(default)]
+    mtls_endpoint_aliases: Option<Aliases>,
     #[serde(default)]
     authorization_response_iss_parameter_supported: bool,
 }
@@ -141,6 +175,7 @@ impl Document {
                 self.device_authorization_endpoint,
             )
             .transpose()?,
+            mtls: self.mtls_endpoint_aliases.unwrap_or_default(),
             iss_promised: self.authorization_response_iss_parameter_supported,
         })
     }

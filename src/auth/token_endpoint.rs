@@ -73,7 +73,8 @@ pub enum TokenGrant<'a> {
 pub enum ClientProof<'a> {
     /// The secret, in `Authorization: Basic`.
     Basic(&'a Secret),
-    /// A public client: its name alone.
+    /// Its name alone: a public client, or one that the connection's certificate proves (RFC 8705
+    /// section 2).
     None,
     /// The secret, in the form.
     Post(&'a Secret),

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use serde::Serialize;
 use tokio::sync::Semaphore;
@@ -15,7 +16,7 @@ use crate::auth::credentials::Credentials;
 use crate::config::Config;
 use crate::config::diagnostic::Diagnostics;
 use crate::connection::Connection;
-use crate::live::{Parts, Publisher};
+use crate::live::{Parts, Publisher, expiry};
 use crate::metrics::Metrics;
 use crate::proxy::trial::Trial;
 use crate::upstream::Upstreams;
@@ -43,11 +44,12 @@ pub(super) fn check(global: &Global, connect: bool, json: bool) -> anyhow::Resul
             metrics,
         },
     )?;
-    let mut lines: Vec<_> = found
-        .config
-        .connections
-        .iter()
-        .map(|connection| Line::of(connection))
+    let now = SystemTime::now();
+    let connections = found.config.connections.iter();
+    let notices = expiry::notices(connections.clone(), now);
+    let warnings: Vec<_> = notices.iter().map(ToString::to_string).collect();
+    let mut lines: Vec<_> = connections
+        .map(|connection| Line::of(connection, now))
         .collect();
     if connect {
         let tried = wait_for(tried(global, &found.config))?;
@@ -59,11 +61,15 @@ pub(super) fn check(global: &Global, connect: bool, json: bool) -> anyhow::Resul
         print(&json_line(&Report {
             valid: true,
             connections: &lines,
+            warnings: &warnings,
             errors: None,
         })?)?;
     } else {
         let table: String = lines.iter().map(Line::text).collect();
         print(table.as_bytes())?;
+        for warning in &warnings {
+            complain(&format!("warning: {warning}"));
+        }
         complain(&summary(&found.config, &found.location.to_string()));
     }
     let failed = lines.iter().filter(|line| !line.is_good()).count();
@@ -108,6 +114,7 @@ fn reject(diagnostics: &Diagnostics, json: bool) -> anyhow::Result<ExitCode> {
         let report = Report {
             valid: false,
             connections: &[],
+            warnings: &[],
             errors: Some(diagnostics),
         };
         print(&json_line(&report)?)?;
@@ -133,6 +140,8 @@ fn json_line(report: &Report<'_>) -> serde_json::Result<Vec<u8>> {
 struct Report<'a> {
     valid: bool,
     connections: &'a [Line<'a>],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    warnings: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     errors: Option<&'a Diagnostics>,
 }
@@ -150,6 +159,8 @@ struct Line<'a> {
     /// What came of a try.
     #[serde(skip_serializing_if = "Option::is_none")]
     trial: Option<Trial>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_certificate: Option<expiry::Shown<'a>>,
 }
 
 /// Where a secret comes from.
@@ -160,8 +171,11 @@ struct SecretLine {
 }
 
 impl<'a> Line<'a> {
-    fn of(connection: &'a Connection) -> Self {
+    fn of(connection: &'a Connection, now: SystemTime) -> Self {
         let secrets = connection.auth.secrets().into_iter();
+        let secrets = secrets.map(|(key, secret)| (key, secret.origin()));
+        let identity = connection.tls.client.iter();
+        let key = identity.map(|identity| ("tls.client_key".to_owned(), identity.origin()));
         Self {
             name: &connection.name,
             prefix: connection.prefix.to_string(),
@@ -169,12 +183,14 @@ impl<'a> Line<'a> {
             base_url: connection.base_url.to_string(),
             auth: connection.auth.kind(),
             secrets: secrets
-                .map(|(key, secret)| SecretLine {
+                .chain(key)
+                .map(|(key, origin)| SecretLine {
                     key,
-                    from: secret.origin().to_string(),
+                    from: origin.to_string(),
                 })
                 .collect(),
             trial: None,
+            client_certificate: expiry::Shown::of(connection, now),
         }
     }
 
@@ -206,8 +222,12 @@ impl<'a> Line<'a> {
         } else {
             format!(" and {}", self.hosts.join(", "))
         };
+        let certificate = self.client_certificate.as_ref();
+        let certificate = certificate.map_or_else(String::new, |certificate| {
+            format!(", client certificate until {}", certificate.not_after)
+        });
         let trial = self.trial.as_ref().map_or_else(String::new, tried_text);
-        format!("{name}: {prefix}{hosts} -> {base_url}, {auth}{secrets}\n{trial}")
+        format!("{name}: {prefix}{hosts} -> {base_url}, {auth}{secrets}{certificate}\n{trial}")
     }
 }
 

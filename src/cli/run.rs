@@ -19,7 +19,7 @@ use crate::auth::credentials::Credentials;
 use crate::config::source::Process;
 use crate::console::{self, Console, Readiness};
 use crate::live::reload::{self, Reloader};
-use crate::live::{self, Publisher, Reader};
+use crate::live::{self, Publisher, Reader, expiry};
 use crate::metrics::Metrics;
 use crate::proxy::Proxy;
 use crate::proxy::serve::{self, Bound};
@@ -244,6 +244,7 @@ impl Parts {
                 error!(%error, "Configuration is not watched");
             }
         });
+        tokio::spawn(expiry::watch(self.reader.clone()));
         tokio::spawn(sweep(self.upstreams));
         ready.set(true);
 

@@ -36,29 +36,35 @@ pub(super) fn status(global: &Global, json: bool) -> Result<ExitCode> {
     })
 }
 
-const HEAD: [&str; 6] = [
+const HEAD: [&str; 7] = [
     "CONNECTION",
     "STATE",
     "EXPIRES",
+    "CERTIFICATE",
     "REQUESTS",
     "ERRORS",
     "LAST ERROR",
 ];
 
-/// Columns as wide as what stands in them; the last one runs on.
+/// Columns as wide as what stands in them; the last one runs on. That of client certificates is left out
+/// where there are none.
 fn table(connections: &[Value], now: SystemTime) -> String {
-    let rows: Vec<[String; 6]> = connections.iter().map(|shown| row(shown, now)).collect();
+    const CERTIFICATE: usize = 3;
+    let rows: Vec<[String; 7]> = connections.iter().map(|shown| row(shown, now)).collect();
+    let has_certificates = rows.iter().any(|row| row[CERTIFICATE] != "-");
     let mut widths = HEAD.map(str::len);
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
-    let line = |cells: &[String; 6]| {
+    let line = |cells: &[String; 7]| {
         let padded = cells
             .iter()
             .zip(widths)
-            .map(|(cell, width)| format!("{cell:width$}"));
+            .enumerate()
+            .filter(|(column, _)| has_certificates || *column != CERTIFICATE)
+            .map(|(_, (cell, width))| format!("{cell:width$}"));
         let line = padded.collect::<Vec<_>>().join("  ");
         format!("{}\n", line.trim_end())
     };
@@ -68,12 +74,13 @@ fn table(connections: &[Value], now: SystemTime) -> String {
         .collect()
 }
 
-fn row(shown: &Value, now: SystemTime) -> [String; 6] {
+fn row(shown: &Value, now: SystemTime) -> [String; 7] {
     let text = |key: &str| shown[key].as_str().unwrap_or_default().to_owned();
     [
         text("name"),
         text("state"),
         expiry(shown["credential_expires_at"].as_str(), now),
+        expiry(shown["client_certificate"]["not_after"].as_str(), now),
         shown["requests"].to_string(),
         shown["errors"].to_string(),
         text("last_error"),
@@ -121,6 +128,25 @@ mod tests {
             "CONNECTION  STATE       EXPIRES  REQUESTS  ERRORS  LAST ERROR\n\
              jira        ready       in 60m   12        0\n\
              drive       not_linked  -        0         3       nobody has consented yet\n"
+        );
+    }
+
+    #[test]
+    fn client_certificates_have_a_column_where_there_are_some() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let connections = [
+            json!({"name": "a", "state": "ready", "requests": 0, "errors": 0,
+                "client_certificate": {"not_after": "2001-09-19T01:46:40Z"}}),
+            json!({"name": "b", "state": "ready", "requests": 0, "errors": 0,
+                "client_certificate": {"not_after": "2001-09-08T01:46:39Z"}}),
+            json!({"name": "c", "state": "ready", "requests": 0, "errors": 0}),
+        ];
+        assert_eq!(
+            table(&connections, now),
+            "CONNECTION  STATE  EXPIRES  CERTIFICATE  REQUESTS  ERRORS  LAST ERROR\n\
+             a           ready  -        in 10d       0         0\n\
+             b           ready  -        24h ago      0         0\n\
+             c           ready  -        -            0         0\n"
         );
     }
 }

@@ -9,6 +9,7 @@ mod command;
 mod connection;
 mod endpoint;
 mod host;
+mod identity;
 mod network;
 mod oauth2;
 mod secret;

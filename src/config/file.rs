@@ -111,14 +111,22 @@ static COOKIES: Choice = Choice {
 };
 
 static TLS: Shape = Shape(&[
-    ("client_certificate", Kind::Later),
-    ("client_key", Kind::Later),
-    ("client_key_password", Kind::Later),
-    ("client_identity", Kind::Later),
+    ("client_certificate", Kind::Text),
+    ("client_key", Kind::Secret(&SECRET)),
+    ("client_key_password", Kind::Secret(&SECRET)),
+    ("client_identity", Kind::TextOrTable(&IDENTITY_FILE)),
     ("ca_certificate", Kind::Text),
     ("server_name", Kind::Text),
-    ("min_version", Kind::Later),
+    ("min_version", Kind::Choice(&TLS_VERSION)),
 ]);
+
+/// Certificate and key in one file.
+static IDENTITY_FILE: Shape = Shape(&[("file", Kind::Text)]);
+
+static TLS_VERSION: Choice = Choice {
+    now: &["1.2", "1.3"],
+    later: &[],
+};
 
 static NETWORK: Shape = Shape(&[
     ("proxy", Kind::Later),
@@ -289,8 +297,8 @@ const REFRESH_BEFORE: (&str, Kind) = ("refresh_before", Kind::Duration);
 const DEFAULT_LIFETIME: (&str, Kind) = ("default_lifetime", Kind::Duration);
 
 static CLIENT_AUTHENTICATION: Choice = Choice {
-    now: &["basic", "post", "private_key_jwt", "none"],
-    later: &["tls"],
+    now: &["basic", "post", "private_key_jwt", "tls", "none"],
+    later: &[],
 };
 
 static AZURE_CLIENT_AUTHENTICATION: Choice = Choice {

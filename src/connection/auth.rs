@@ -190,7 +190,7 @@ impl OAuth2 {
             ClientAuthentication::Basic(secret) | ClientAuthentication::Post(secret) => {
                 vec![("client_secret".to_owned(), secret)]
             }
-            ClientAuthentication::None => Vec::new(),
+            ClientAuthentication::None | ClientAuthentication::Tls => Vec::new(),
             ClientAuthentication::PrivateKeyJwt(key) => vec![("private_key".to_owned(), &key.key)],
         };
         if let Grant::JwtBearer(bearer) = &self.grant {
@@ -228,7 +228,7 @@ impl OAuth2 {
             ClientAuthentication::Basic(secret) | ClientAuthentication::Post(secret) => {
                 all.push(secret);
             }
-            ClientAuthentication::None => {}
+            ClientAuthentication::None | ClientAuthentication::Tls => {}
             ClientAuthentication::PrivateKeyJwt(key) => all.push(&mut key.key),
         }
         if let Grant::JwtBearer(bearer) = &mut self.grant {

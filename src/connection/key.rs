@@ -81,7 +81,7 @@ impl fmt::Debug for PrivateKey {
 pub struct NotSigned;
 
 /// Why a text is not a [`PrivateKey`]: what follows after the key's name in a message.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidKey {
     /// Its base64 or its framing is broken.
     #[error(
@@ -138,7 +138,7 @@ pub enum InvalidKey {
 }
 
 /// The text with line ends where JSON's escapes stand for them, and without indentation.
-fn unescaped(pem: &str) -> Zeroizing<String> {
+pub(super) fn unescaped(pem: &str) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(pem.len() + 1));
     let lines = pem.split("\\n").flat_map(str::lines);
     for line in lines {
@@ -159,7 +159,7 @@ fn private_section(text: &str) -> Result<PrivateKeyDer<'static>, InvalidKey> {
 }
 
 /// What a text is in which no private key was found.
-fn without_key(text: &str) -> InvalidKey {
+pub(super) fn without_key(text: &str) -> InvalidKey {
     let known = [
         ("-----BEGIN OPENSSH PRIVATE KEY", InvalidKey::OpenSsh),
         (

@@ -6,6 +6,7 @@
 pub mod allow;
 pub mod auth;
 pub mod aws;
+pub mod identity;
 pub mod key;
 pub mod network;
 pub mod oauth2;
@@ -19,6 +20,7 @@ use rustls_pki_types::{CertificateDer, ServerName};
 
 use self::allow::Allow;
 use self::auth::Auth;
+use self::identity::ClientIdentity;
 use self::network::Road;
 use self::oauth2::ExpirySignal;
 use self::url::{BaseUrl, Prefix};
@@ -52,7 +54,7 @@ pub struct Connection {
     pub timeouts: Timeouts,
     /// How much to take.
     pub limits: Limits,
-    /// How to trust the upstream.
+    /// How to trust the upstream, and what to show it.
     pub tls: Tls,
     /// How its hosts are reached.
     pub road: Road,
@@ -138,11 +140,53 @@ impl Default for Limits {
     }
 }
 
-/// How the upstream's certificate is verified.
+/// Who an upstream must be, who it is shown that we are, and the least TLS that will do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Tls {
+    /// What is presented to servers that ask for a client certificate.
+    pub client: Option<Arc<ClientIdentity>>,
     /// Trusted instead of the system's roots.
     pub ca_certificate: Option<Arc<[CertificateDer<'static>]>>,
     /// SNI and verified name, if not the base URL's host.
     pub server_name: Option<ServerName<'static>>,
+    /// The least version that is spoken.
+    pub min_version: TlsVersion,
+}
+
+impl Tls {
+    /// The same for another host than the base URL's.
+    #[must_use]
+    pub fn without_server_name(&self) -> Self {
+        Self {
+            server_name: None,
+            ..self.clone()
+        }
+    }
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    #[default]
+    Tls12,
+    /// RFC 8446.
+    Tls13,
+}
+
+impl TlsVersion {
+    /// As it is written in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tls12 => "1.2",
+            Self::Tls13 => "1.3",
+        }
+    }
+
+    /// The version of this name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        [Self::Tls12, Self::Tls13]
+            .into_iter()
+            .find(|version| version.name() == name)
+    }
 }

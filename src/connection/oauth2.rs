@@ -92,7 +92,7 @@ pub struct Client {
     pub authentication: ClientAuthentication,
 }
 
-/// Client authentication (RFC 6749 section 2.3, RFC 7523 section 2.2).
+/// Client authentication (RFC 6749 section 2.3, RFC 7523 section 2.2, RFC 8705 section 2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientAuthentication {
     /// `Authorization: Basic` with both parts form-encoded.
@@ -103,6 +103,8 @@ pub enum ClientAuthentication {
     Post(Secret),
     /// An assertion signed with the client's key.
     PrivateKeyJwt(SigningKey),
+    /// The connection's own client certificate, shown in the handshake with the token endpoint.
+    Tls,
 }
 
 /// A private key and how it signs assertions.

@@ -11,12 +11,12 @@ use serde::Serialize;
 use super::Console;
 use super::guard::refuse;
 use crate::auth::state;
-use crate::live::Live;
+use crate::live::{Live, expiry};
 use crate::problem::{Kind, Problem};
 
 /// A connection, as the API tells it.
 #[derive(Serialize)]
-struct Shown {
+struct Shown<'a> {
     name: String,
     prefix: String,
     hosts: Vec<Box<str>>,
@@ -32,6 +32,8 @@ struct Shown {
     retries_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_certificate: Option<expiry::Shown<'a>>,
     /// Where a person can link it.
     #[serde(skip_serializing_if = "Option::is_none")]
     link: Option<String>,
@@ -39,8 +41,8 @@ struct Shown {
     errors: u64,
 }
 
-impl Shown {
-    fn of(live: &Live, now: SystemTime) -> Self {
+impl<'a> Shown<'a> {
+    fn of(live: &'a Live, now: SystemTime) -> Self {
         let connection = &live.connection;
         let status = live.authenticator.credential().map(|c| c.value.status());
         let lease = status.as_ref().and_then(|status| status.lease.as_ref());
@@ -64,6 +66,7 @@ impl Shown {
             last_error: status
                 .as_ref()
                 .and_then(|status| Some(status.problem()?.detail.clone())),
+            client_certificate: expiry::Shown::of(connection, now),
             link: live.link_page.clone(),
             requests,
             errors,

@@ -4,6 +4,7 @@
 //! then swaps one pointer; there is nothing to roll back, as nothing was touched. A [`Reader`] can
 //! only take what was published.
 
+pub mod expiry;
 pub mod reload;
 
 use std::collections::HashMap;
@@ -151,6 +152,15 @@ impl Snapshot {
             .for_each(|credential| credential.begin());
     }
 
+    /// Tells the metrics what does not change while it is in force.
+    fn measure(&self) {
+        for live in self.lives.values() {
+            let identity = live.connection.tls.client.as_ref();
+            let ends = identity.map(|identity| identity.not_after());
+            live.metrics.certificate_expires(ends);
+        }
+    }
+
     /// All connections, in no order.
     pub fn lives(&self) -> impl Iterator<Item = &Arc<Live>> {
         self.lives.values()
@@ -177,6 +187,7 @@ impl Publisher {
     pub fn new(config: &Config, parts: Parts) -> Result<Self, BuildError> {
         let first = build(config, None, &parts)?;
         parts.metrics.loaded(Some(first.generation));
+        first.measure();
         let current = Arc::new(ArcSwap::from_pointee(first));
         Ok(Self {
             current,
@@ -195,6 +206,8 @@ impl Publisher {
         let next = Arc::new(build(config, Some(&before), &self.parts)?);
         self.current.store(Arc::clone(&next));
         next.begin();
+        next.measure();
+        expiry::report(&next);
         for (name, live) in &before.lives {
             if !next.lives.contains_key(name) {
                 live.metrics.forget();
@@ -218,7 +231,9 @@ impl Publisher {
 
     /// Begins to fetch the first configuration's credentials: once it is sure that it is used.
     pub fn begin(&self) {
-        self.current.load().begin();
+        let first = self.current.load();
+        first.begin();
+        expiry::report(&first);
     }
 
     /// A reader of what is published.

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::io;
 
+use rustls::AlertDescription;
+
 use super::content::ContentFault;
 use crate::problem::{Kind, Problem};
 
@@ -13,6 +15,8 @@ pub struct Failure {
     pub problem: Problem,
     /// Whether there may be one.
     pub retry: Retry,
+    /// The alert that the upstream ended TLS with, if it did.
+    pub alert: Option<AlertDescription>,
 }
 
 /// Whether a failed attempt may be made again.
@@ -30,7 +34,11 @@ impl Failure {
     /// An attempt that failed in the way that `retry` says.
     #[cold]
     pub fn new(problem: Problem, retry: Retry) -> Self {
-        Self { problem, retry }
+        Self {
+            problem,
+            retry,
+            alert: None,
+        }
     }
 
     /// Tells hyper's errors apart.
@@ -49,14 +57,16 @@ impl Failure {
             );
             return Self::never(Kind::ProtocolError, &text);
         }
-        let text = match find::<io::Error>(error) {
+        let io = find::<io::Error>(error);
+        let text = match io {
             Some(io) => format!("the upstream broke the connection before it answered ({io})"),
             None => "the upstream closed the connection before it answered".to_owned(),
         };
-        Self::new(
-            Problem::new(Kind::ConnectionTerminated, text),
-            Retry::Idempotent,
-        )
+        Self {
+            problem: Problem::new(Kind::ConnectionTerminated, text),
+            retry: Retry::Idempotent,
+            alert: io.and_then(alert),
+        }
     }
 
     fn never(kind: Kind, text: &str) -> Self {
@@ -98,6 +108,19 @@ pub fn content_problem(fault: &ContentFault) -> Problem {
 fn find<'e, T: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e T> {
     std::iter::successors(Some(error), |&error| error.source())
         .find_map(|error| error.downcast_ref())
+}
+
+/// What TLS says of an error of its stream.
+pub(super) fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// The alert that ended TLS.
+pub(super) fn alert(error: &io::Error) -> Option<AlertDescription> {
+    match tls_error(error)? {
+        rustls::Error::AlertReceived(alert) => Some(*alert),
+        _ => None,
+    }
 }
 
 /// An error and its causes, joined with `: `.

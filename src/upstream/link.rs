@@ -236,7 +236,10 @@ fn failed(
     *slot = error.take_message();
     let failure = Failure::from_hyper(error.error());
     if slot.is_some() {
-        return Failure::new(failure.problem, Retry::Always);
+        return Failure {
+            retry: Retry::Always,
+            ..failure
+        };
     }
     failure
 }

@@ -16,6 +16,7 @@ mod link;
 pub mod peer;
 mod pool;
 pub mod replay;
+mod security;
 pub mod stream;
 pub mod tls;
 mod upload;
@@ -30,7 +31,7 @@ use hyper::{Request, Response, Version};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rustls::ClientConfig;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::ServerName;
 use tokio::time::{Instant, timeout};
 
 use self::body::{Reuse, UpstreamBody};
@@ -41,6 +42,7 @@ use self::fault::{Failure, Retry};
 use self::journey::Journey;
 use self::link::{Link, Signals};
 use self::pool::Pool;
+use self::security::Security;
 use self::stream::{Recase, UpstreamStream};
 use crate::connection::auth::{Auth, Field};
 use crate::connection::network::Road;
@@ -78,9 +80,6 @@ pub struct Attempt {
     /// Whether another attempt could follow if the connection turns out to be broken.
     pub repeatable: bool,
 }
-
-/// Trusted certificates of a connection's own; none for the system's.
-pub type Roots = Option<Arc<[CertificateDer<'static>]>>;
 
 impl Upstream {
     async fn fresh_link(&self, timeouts: &Timeouts) -> Result<Box<Link>, Problem> {
@@ -146,7 +145,10 @@ impl Upstream {
             }
             Err(problem) => return Err(Failure::new(problem, Retry::Always)),
         };
-        let response = link.send(slot, timeouts, Instant::now()).await?;
+        let response = match link.send(slot, timeouts, Instant::now()).await {
+            Ok(response) => response,
+            Err(failure) => return Err(self.dialer.told(failure)),
+        };
         Ok(self.answer(response, link, timeouts))
     }
 
@@ -197,7 +199,7 @@ impl Upstream {
         let request = slot.take().unwrap_or_default();
         match timeout(timeouts.read, sender.send_request(request)).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(Failure::from_hyper(&error)),
+            Ok(Err(error)) => Err(self.dialer.told(Failure::from_hyper(&error))),
             Err(_) => {
                 let text = format!(
                     "the upstream did not answer within timeouts.read ({:?})",
@@ -231,7 +233,8 @@ fn not_taken(error: &hyper::Error) -> Problem {
 #[derive(Debug, Default)]
 pub struct Upstreams {
     known: Mutex<HashMap<Identity, Weak<Upstream>>>,
-    configs: Mutex<HashMap<Roots, Weak<ClientConfig>>>,
+    /// By all of `tls` but `server_name`, which a handshake names by itself.
+    configs: Mutex<HashMap<Tls, Weak<ClientConfig>>>,
     resolver: Arc<Resolver>,
 }
 
@@ -258,10 +261,7 @@ impl Upstreams {
         road: &Road,
         url: &BaseUrl,
     ) -> Result<Option<Arc<Upstream>>, rustls::Error> {
-        let tls = Tls {
-            server_name: None,
-            ..tls.clone()
-        };
+        let tls = tls.without_server_name();
         self.one_for(url.destination(), tls, road.clone(), None)
     }
 
@@ -279,7 +279,11 @@ impl Upstreams {
             scheme: *scheme,
             host: host.clone(),
             port: *port,
-            tls,
+            // In cleartext nothing of it is used.
+            tls: match scheme {
+                Scheme::Http => Tls::default(),
+                Scheme::Https => tls,
+            },
             road,
             spellings,
         };
@@ -289,7 +293,12 @@ impl Upstreams {
         }
         let tls = match scheme {
             Scheme::Http => None,
-            Scheme::Https => Some((self.client_config(&identity)?, server_name(&identity)?)),
+            Scheme::Https => Some(Security {
+                config: self.client_config(&identity.tls)?,
+                name: server_name(&identity)?,
+                client: identity.tls.client.clone(),
+                least: identity.tls.min_version,
+            }),
         };
         let dialer = Dialer {
             host: host.clone(),
@@ -308,16 +317,14 @@ impl Upstreams {
         Ok(Some(upstream))
     }
 
-    fn client_config(&self, identity: &Identity) -> Result<Arc<ClientConfig>, rustls::Error> {
+    fn client_config(&self, tls: &Tls) -> Result<Arc<ClientConfig>, rustls::Error> {
+        let key = tls.without_server_name();
         let mut configs = self.configs.lock();
-        if let Some(config) = configs
-            .get(&identity.tls.ca_certificate)
-            .and_then(Weak::upgrade)
-        {
+        if let Some(config) = configs.get(&key).and_then(Weak::upgrade) {
             return Ok(config);
         }
-        let config = tls::client_config(identity.tls.ca_certificate.as_deref())?;
-        configs.insert(identity.tls.ca_certificate.clone(), Arc::downgrade(&config));
+        let config = tls::client_config(&key)?;
+        configs.insert(key, Arc::downgrade(&config));
         Ok(config)
     }
 

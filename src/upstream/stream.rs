@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use super::fault::alert;
 use super::wire::Wire;
 
 /// A connected stream that hyper speaks HTTP on.
@@ -92,6 +93,42 @@ macro_rules! each_transport {
     };
 }
 
+impl Transport {
+    fn write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = each_transport!(&mut *self, stream => stream.poll_write(cx, buf));
+        self.explain(cx, written)
+    }
+
+    /// Why a write failed. Who refuses a client in TLS 1.3 does so when that one's handshake is done:
+    /// it sends an alert and closes, and the write that meets the close may come before the read that
+    /// would have found the alert.
+    fn explain<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match written {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(self.last_word(cx, error))),
+            other => other,
+        }
+    }
+
+    #[cold]
+    fn last_word(&mut self, cx: &mut Context<'_>, error: io::Error) -> io::Error {
+        let mut byte = [0];
+        let mut buf = ReadBuf::new(&mut byte);
+        let read = match self {
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, &mut buf),
+            Self::TunnelTls(stream) => Pin::new(&mut **stream).poll_read(cx, &mut buf),
+            Self::Tcp(_) | Self::Tunnel(_) => return error,
+        };
+        match read {
+            Poll::Ready(Err(said)) if alert(&said).is_some() => said,
+            _ => error,
+        }
+    }
+}
+
 impl AsyncRead for UpstreamStream {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -117,16 +154,15 @@ impl AsyncWrite for UpstreamStream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        let transport = &mut this.transport;
         let Some(recase) = &mut this.recase else {
-            return each_transport!(&mut this.transport, stream => stream.poll_write(cx, buf));
+            return transport.write(cx, buf);
         };
         recase.begin(buf);
         if recase.head.is_empty() {
-            return each_transport!(&mut this.transport, stream => stream.poll_write(cx, buf));
+            return transport.write(cx, buf);
         }
-        let head = &recase.head[recase.written..];
-        let count =
-            ready!(each_transport!(&mut this.transport, stream => stream.poll_write(cx, head)))?;
+        let count = ready!(transport.write(cx, &recase.head[recase.written..]))?;
         recase.advance(count);
         Poll::Ready(Ok(count))
     }
@@ -142,12 +178,14 @@ impl AsyncWrite for UpstreamStream {
         }
         let transport = &mut self.get_mut().transport;
         if let [only] = bufs {
-            return each_transport!(transport, stream => stream.poll_write(cx, only));
+            return transport.write(cx, only);
         }
-        match joined(bufs, &mut [0; SMALL]) {
-            Some(buf) => each_transport!(transport, stream => stream.poll_write(cx, buf)),
-            None => each_transport!(transport, stream => stream.poll_write_vectored(cx, bufs)),
+        if let Some(buf) = joined(bufs, &mut [0; SMALL]) {
+            return transport.write(cx, buf);
         }
+        let written =
+            each_transport!(&mut *transport, stream => stream.poll_write_vectored(cx, bufs));
+        transport.explain(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -156,7 +194,9 @@ impl AsyncWrite for UpstreamStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each_transport!(&mut self.get_mut().transport, stream => stream.poll_flush(cx))
+        let transport = &mut self.get_mut().transport;
+        let flushed = each_transport!(&mut *transport, stream => stream.poll_flush(cx));
+        transport.explain(cx, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

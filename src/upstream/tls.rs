@@ -3,29 +3,48 @@
 use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::sign::SingleCertAndKey;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use rustls_pki_types::CertificateDer;
 use tracing::{info, warn};
 
-/// Prepares the client side of TLS for upstreams that trust the same roots.
+use crate::connection::{Tls, TlsVersion};
+
+/// Prepares the client side of TLS for upstreams that are trusted, and shown who we are, alike.
 ///
-/// Prepared at load and shared by their connections, so that sessions are resumed.
+/// Prepared at load and shared by their connections, so that sessions are resumed: by these only, as
+/// the sessions are the configuration's own. A session carries the client certificate that it began
+/// with, so one of another identity would speak in its name.
 ///
 /// # Errors
-/// The roots cannot be used, or the provider has no cipher suite for TLS 1.2 and 1.3.
-pub fn client_config(
-    roots: Option<&[CertificateDer<'static>]>,
-) -> Result<Arc<ClientConfig>, rustls::Error> {
-    let roots = match roots {
+/// The roots cannot be used, or the provider has no cipher suite for the versions.
+pub fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let roots = match &tls.ca_certificate {
         Some(own) => Arc::new(own_roots(own)?),
         None => system_roots(),
     };
-    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(versions(tls.min_version))?
+        .with_root_certificates(roots);
+    let mut config = match &tls.client {
+        Some(identity) => {
+            let certified = Arc::clone(identity.certified());
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
+        }
+        None => builder.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// From the least that will do.
+fn versions(least: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
+    static BOTH: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+    match least {
+        TlsVersion::Tls12 => &BOTH,
+        TlsVersion::Tls13 => &BOTH[..1],
+    }
 }
 
 fn own_roots(certificates: &[CertificateDer<'static>]) -> Result<RootCertStore, rustls::Error> {

@@ -1,19 +1,22 @@
 //! What a courier is given and what it brings, as JSON: [`Job`], and an exchange's outcome.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::{HeaderValue, StatusCode};
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use url::Url;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::auth::fetch::{Answer, Endpoint, FetchFault, Role, Way};
-use crate::connection::Tls;
+use crate::connection::identity::ClientIdentity;
 use crate::connection::network::Road;
+use crate::connection::{Tls, TlsVersion};
+use crate::secret::Origin;
 use crate::store::{Spool, SpoolKey};
 use crate::upstream::Upstreams;
 
@@ -25,6 +28,9 @@ pub(super) struct Job {
     role: Role,
     /// Each as the base64 of its DER.
     roots: Option<Vec<String>>,
+    client: Option<Client>,
+    /// The least version of TLS.
+    least: String,
     connect: Duration,
     limit: Duration,
     /// Base64, and so below.
@@ -34,6 +40,15 @@ pub(super) struct Job {
     key: String,
     /// And what for.
     place: String,
+}
+
+/// What a server is shown that asks for a client certificate.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Client {
+    /// Each as the base64 of its DER.
+    chain: Vec<String>,
+    key: String,
 }
 
 /// A form, and the client's `Authorization`.
@@ -65,10 +80,16 @@ impl Job {
         let Way { tls, connect, .. } = endpoint.way();
         let encoded = |bytes: &[u8]| BASE64_STANDARD.encode(bytes);
         let roots = tls.ca_certificate.as_ref();
+        let client = tls.client.as_ref().map(|identity| Client {
+            chain: identity.chain().iter().map(|one| encoded(one)).collect(),
+            key: encoded(identity.key()),
+        });
         Self {
             url: endpoint.url().as_str().to_owned(),
             role: endpoint.role(),
             roots: roots.map(|roots| roots.iter().map(|root| encoded(root)).collect()),
+            client,
+            least: tls.min_version.name().to_owned(),
             connect: *connect,
             limit: endpoint.limit(),
             form: encoded(form),
@@ -86,7 +107,10 @@ impl Job {
     pub(super) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         let roots = self.roots.iter().flatten();
         let long: usize = roots.map(|root| root.len() + 3).sum();
-        let long = long + self.url.len() + self.form.len() + self.place.len();
+        let client = self.client.iter();
+        let client = client.flat_map(|client| client.chain.iter().chain([&client.key]));
+        let client: usize = client.map(|one| one.len() + 3).sum();
+        let long = long + client + self.url.len() + self.form.len() + self.place.len();
         written(
             self,
             long + self.authorization.as_ref().map_or(0, String::len),
@@ -94,15 +118,20 @@ impl Job {
     }
 
     pub(super) fn endpoint(&self) -> Option<Endpoint> {
-        let roots = self.roots.as_ref().map(|roots| {
-            let roots = roots.iter().map(|root| BASE64_STANDARD.decode(root));
-            let roots = roots.map(|root| root.map(CertificateDer::from));
-            roots.collect::<Result<_, _>>()
-        });
+        let roots = match &self.roots {
+            Some(roots) => Some(certificates(roots)?.into()),
+            None => None,
+        };
+        let client = match &self.client {
+            Some(client) => Some(Arc::new(client.identity()?)),
+            None => None,
+        };
         let way = Way {
             tls: Tls {
-                ca_certificate: roots.transpose().ok()?,
+                client,
+                ca_certificate: roots,
                 server_name: None,
+                min_version: TlsVersion::of_name(&self.least)?,
             },
             road: Road::Direct,
             connect: self.connect,
@@ -140,6 +169,28 @@ impl Drop for Job {
         self.authorization.zeroize();
         self.key.zeroize();
     }
+}
+
+// === impl Client ===
+
+impl Client {
+    fn identity(&self) -> Option<ClientIdentity> {
+        let key = BASE64_STANDARD.decode(&self.key).ok()?;
+        let key = PrivateKeyDer::try_from(key).ok()?;
+        ClientIdentity::new(certificates(&self.chain)?, key, Origin::Issued).ok()
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.key.zeroize();
+    }
+}
+
+fn certificates(encoded: &[String]) -> Option<Vec<CertificateDer<'static>>> {
+    let decoded = encoded.iter().map(|one| BASE64_STANDARD.decode(one));
+    let decoded: Result<_, _> = decoded.map(|one| one.map(CertificateDer::from)).collect();
+    decoded.ok()
 }
 
 // === impl Outcome ===

@@ -65,9 +65,16 @@ impl OAuth2Renewal {
         }
         let metadata = self.metadata().await?;
         // One of the two is set: compiling the configuration sees to it.
-        metadata
-            .map(|metadata| metadata.token_endpoint.clone())
-            .ok_or_else(|| missing("token_url", "token_endpoint"))
+        let metadata = metadata.ok_or_else(|| missing("token_url", "token_endpoint"))?;
+        match self.shows_certificate() {
+            true => shown_to(metadata.token_for_certificates()),
+            false => Ok(metadata.token_endpoint.clone()),
+        }
+    }
+
+    /// Whether the connection's certificate proves the client.
+    pub(super) fn shows_certificate(&self) -> bool {
+        self.settings.client.authentication == ClientAuthentication::Tls
     }
 
     /// One token request; its answer is for whoever holds the grant.
@@ -224,6 +231,17 @@ impl From<FetchFault> for ExchangeFault {
     }
 }
 
+/// A place of the metadata where a certificate can be shown.
+pub(super) fn shown_to(url: Result<Url, String>) -> Result<Url, TokenFault> {
+    let url = url.map_err(TokenFault::unusable)?;
+    match url.scheme() {
+        "https" => Ok(url),
+        _ => Err(TokenFault::unusable(format!(
+            "the authorization server's metadata lead to `{url}`, which is not `https://`, so that no client certificate can be shown; write its `https://` URL into the connection"
+        ))),
+    }
+}
+
 pub(super) fn missing(key: &str, member: &str) -> TokenFault {
     TokenFault::unusable(format!(
         "the authorization server's metadata has no `{member}`; set `{key}` in the connection"
@@ -257,9 +275,12 @@ pub(super) fn proof<'a>(
             signer,
             audience: url,
         },
-        (ClientAuthentication::None | ClientAuthentication::PrivateKeyJwt(_), _) => {
-            ClientProof::None
-        }
+        (
+            ClientAuthentication::None
+            | ClientAuthentication::PrivateKeyJwt(_)
+            | ClientAuthentication::Tls,
+            _,
+        ) => ClientProof::None,
     }
 }
 

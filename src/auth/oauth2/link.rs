@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use url::Url;
 
 use super::consent::{Consent, Consents, NoRandomness, Outcome, verifier};
-use super::exchange::{Ask, ExchangeFault, missing, proof, signer};
+use super::exchange::{Ask, ExchangeFault, missing, proof, shown_to, signer};
 use super::record::Record;
 use super::{Kept, OAuth2Renewal};
 use crate::auth::Fixed;
@@ -189,9 +189,15 @@ impl OAuth2Renewal {
             return Ok(url.clone());
         }
         let metadata = self.metadata().await?;
-        metadata
-            .and_then(|metadata| metadata.device_authorization_endpoint.clone())
-            .ok_or_else(|| missing("device_authorization_url", "device_authorization_endpoint"))
+        let absent = || missing("device_authorization_url", "device_authorization_endpoint");
+        let metadata = metadata.ok_or_else(absent)?;
+        match self.shows_certificate() {
+            true => shown_to(metadata.device_for_certificates().ok_or_else(absent)?),
+            false => metadata
+                .device_authorization_endpoint
+                .clone()
+                .ok_or_else(absent),
+        }
     }
 
     /// The authorization endpoint's URL, its own query kept, with our parameters after it.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::auth::token_endpoint::TokenAnswer;
-use crate::connection::oauth2::{Grant, OAuth2};
+use crate::connection::oauth2::{ClientAuthentication, Grant, OAuth2};
 use crate::secret::{Origin, Secret};
 use crate::store::{Key, SpoolKey};
 
@@ -136,8 +136,9 @@ impl Record {
 }
 
 /// Where a connection's tokens are stored: by everything that they were asked for with, so that a
-/// changed scope, audience or client never sees them. A client's secret is no part of it: it can be
-/// replaced without another consent.
+/// changed scope, audience or client never sees them. A client's secret or certificate is no part of it:
+/// it can be replaced without another consent. That there is a certificate is: servers bind tokens to
+/// it, and such a client is another one to them (RFC 8705 section 4).
 pub(in crate::auth) fn key(name: &str, settings: &OAuth2) -> Key {
     let mut inputs = vec![settings.kind, name, &settings.client.id];
     let token_url = settings.token_url.as_ref().map_or("", |url| url.as_str());
@@ -157,6 +158,9 @@ pub(in crate::auth) fn key(name: &str, settings: &OAuth2) -> Key {
     }
     inputs.push("field");
     inputs.extend(settings.token.field.iter().map(|part| &**part));
+    if settings.client.authentication == ClientAuthentication::Tls {
+        inputs.push("client_auth=tls");
+    }
     // As JSON, no two lists of inputs are the same text.
     let text = Zeroizing::new(serde_json::to_vec(&inputs).unwrap_or_default());
     let digest = BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, &text));

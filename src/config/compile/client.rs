@@ -30,7 +30,7 @@ impl<'a> Settings<'_, 'a> {
             false => default,
         };
         let idle: &[&str] = match method {
-            "none" => &["client_secret", "private_key", "key_id", "algorithm"],
+            "none" | "tls" => &["client_secret", "private_key", "key_id", "algorithm"],
             "private_key_jwt" => &["client_secret"],
             "basic" | "post" => &SIGNING,
             _ => &[],
@@ -45,6 +45,8 @@ impl<'a> Settings<'_, 'a> {
                 self.signing_key(who)
                     .map(ClientAuthentication::PrivateKeyJwt)
             }
+            // Whether there is a certificate is seen where `tls` is read.
+            "tls" => Some(ClientAuthentication::Tls),
             _ => None,
         }
     }

@@ -37,7 +37,7 @@ pub(super) fn connections<'a>(
     roots: &[Section<'a>],
     shared: &Shared<'a, '_>,
 ) -> Vec<Arc<Connection>> {
-    let authorities = Authorities::new(context);
+    let authorities = Authorities::new(context, shared.secrets);
     let defaults = shared.defaults.as_ref();
     let section = |key: &str| defaults.and_then(|defaults| defaults.section(key));
     let compiler = Compiler {
@@ -76,7 +76,7 @@ struct Compiler<'a, 's> {
     limits: Limits,
     tls: Tls,
     road: Road,
-    authorities: Authorities<'a>,
+    authorities: Authorities<'a, 's>,
     names: Taken<&'a str>,
     prefixes: Taken<Prefix>,
     hosts: Taken<Box<str>>,
@@ -220,14 +220,60 @@ impl<'a> Compiler<'a, '_> {
     fn tls(&self, section: &Section<'a>, base_url: Option<&BaseUrl>) -> Tls {
         let own = section.section("tls");
         let tls = self.authorities.tls(own.as_ref(), &self.tls);
+        let shows_certificate = shows_certificate(section);
+        if shows_certificate && tls.client.is_none() {
+            self.refuse_without_certificate(section, own.as_ref());
+        }
         if base_url.is_none_or(is_tls) {
             return tls;
         }
         if let Some(own) = own {
-            refuse_without_tls(&own);
+            refuse_without_tls(&own, shows_certificate);
         }
-        Tls::default()
+        match shows_certificate {
+            true => tls.without_server_name(),
+            false => Tls::default(),
+        }
     }
+
+    /// Reports `client_auth = "tls"`, unless what is wrong with the certificate was reported.
+    fn refuse_without_certificate(&self, section: &Section<'a>, own: Option<&Section<'a>>) {
+        let defaults = self.shared.defaults.as_ref();
+        let defaults = defaults.and_then(|defaults| defaults.section("tls"));
+        let mut tables = [own, defaults.as_ref()].into_iter().flatten();
+        let method = section.section("auth").and_then(|auth| {
+            let method = auth.entry("client_auth")?;
+            Some((auth, method))
+        });
+        if let Some((auth, method)) = method
+            && !tables.any(|table| IDENTITY.iter().any(|key| table.has(key)))
+        {
+            let message = "`client_auth = \"tls\"` needs a client certificate";
+            let hint = format!(
+                "set `client_certificate` and `client_key`, or `client_identity`, in `[{}.tls]`",
+                section.name()
+            );
+            auth.report(method.key, Fault::at(method.place, message).hint(hint));
+        }
+    }
+}
+
+/// The keys that make a client certificate.
+const IDENTITY: [&str; 4] = [
+    "client_certificate",
+    "client_key",
+    "client_key_password",
+    "client_identity",
+];
+
+/// Whether the credential's own endpoints are shown the connection's certificate as a proof.
+fn shows_certificate(section: &Section<'_>) -> bool {
+    let auth = section.section("auth");
+    auth.is_some_and(|auth| {
+        let method = auth.text("client_auth").map(|text| text.text);
+        let kind = auth.text("type").map(|text| text.text);
+        method == Some("tls") && kind.is_some_and(|kind| kind.starts_with("oauth2_"))
+    })
 }
 
 fn is_tls(base_url: &BaseUrl) -> bool {
@@ -237,8 +283,13 @@ fn is_tls(base_url: &BaseUrl) -> bool {
     }
 }
 
-fn refuse_without_tls(tls: &Section<'_>) {
-    for key in ["ca_certificate", "server_name"] {
+/// Reports what `tls` has in vain; where the credential's endpoints are shown a certificate, all but
+/// the name of the base URL's host has its use there.
+fn refuse_without_tls(tls: &Section<'_>, shows_certificate: bool) {
+    let others = ["ca_certificate", "min_version"];
+    let others = IDENTITY.into_iter().chain(others);
+    let others = others.filter(|_| !shows_certificate);
+    for key in others.chain(["server_name"]) {
         if let Some(entry) = tls.entry(key) {
             let message = format!("`{key}` has no use, as `base_url` is not `https://`");
             tls.report(key, Fault::at(entry.key_place, message));

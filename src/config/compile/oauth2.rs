@@ -121,6 +121,20 @@ impl<'a> Settings<'_, 'a> {
         Some(credential)
     }
 
+    /// Reports endpoints in cleartext, where there is no handshake to show a certificate in.
+    fn refuse_cleartext(&self) {
+        for key in ["token_url", "device_authorization_url"] {
+            if let Some(text) = self.section.text(key)
+                && endpoint(text.text).is_ok_and(|url| url.scheme() == "http")
+            {
+                let message = format!(
+                    "`client_auth = \"tls\"` shows a certificate, so `{key}` starts with `https://`"
+                );
+                self.section.refuse(text, message);
+            }
+        }
+    }
+
     /// What all types have in common, and these parts. A URL that is absent may be so.
     pub(super) fn credential(
         &self,
@@ -129,6 +143,11 @@ impl<'a> Settings<'_, 'a> {
         token_url: Option<Url>,
     ) -> Option<OAuth2> {
         let section = self.section;
+        if let Some(client) = &client
+            && client.authentication == ClientAuthentication::Tls
+        {
+            self.refuse_cleartext();
+        }
         let scopes = section.parse_each("scopes", scope);
         let audience = self.word("audience");
         let resource = section.text_or_texts("resource");

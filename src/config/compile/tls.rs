@@ -1,4 +1,4 @@
-//! `tls`: how an upstream's certificate is verified.
+//! `tls`: how an upstream's certificate is verified, and what it is shown of us.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -9,23 +9,26 @@ use rustls::RootCertStore;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 
+use super::identity::Identities;
+use super::secret::Secrets;
 use crate::config::fault::Fault;
 use crate::config::mask::without_userinfo_and_query;
-use crate::config::section::{Context, Section};
-use crate::config::source::Unreadable;
-use crate::connection::Tls;
+use crate::config::section::{Context, Section, Text};
+use crate::config::source::{Reader, Unreadable};
+use crate::connection::{Tls, TlsVersion};
 
 type Certificates = Arc<[CertificateDer<'static>]>;
 
-/// Reads CA certificates, each file once.
-pub(super) struct Authorities<'a> {
+/// Reads `tls` tables; CA certificates each file once.
+pub(super) struct Authorities<'a, 's> {
     context: &'a Context<'a>,
+    identities: Identities<'a, 's>,
     files: RefCell<HashMap<PathBuf, Certificates>>,
 }
 
-/// Why a file gives no certificates to trust.
+/// Why a file gives no certificates, or none to trust.
 #[derive(Debug, thiserror::Error)]
-enum InvalidAuthority {
+pub(super) enum InvalidAuthority {
     #[error("{0}")]
     Unreadable(#[from] Unreadable),
     #[error("has no certificate; it needs PEM, `-----BEGIN CERTIFICATE-----`")]
@@ -36,10 +39,11 @@ enum InvalidAuthority {
     Untrustable(rustls::Error),
 }
 
-impl<'a> Authorities<'a> {
-    pub(super) fn new(context: &'a Context<'a>) -> Self {
+impl<'a, 's> Authorities<'a, 's> {
+    pub(super) fn new(context: &'a Context<'a>, secrets: &'s Secrets<'a>) -> Self {
         Self {
             context,
+            identities: Identities::new(context, secrets),
             files: RefCell::default(),
         }
     }
@@ -50,11 +54,16 @@ impl<'a> Authorities<'a> {
             return defaults.clone();
         };
         let server_name = section.parse("server_name", server_name);
+        let client = self.identities.of(section);
+        let least = section.text("min_version");
+        let least = least.and_then(|text| TlsVersion::of_name(text.text));
         Tls {
+            client: client.or_else(|| defaults.client.clone()),
             ca_certificate: self
                 .ca_certificate(section)
                 .or_else(|| defaults.ca_certificate.clone()),
             server_name: server_name.or_else(|| defaults.server_name.clone()),
+            min_version: least.unwrap_or(defaults.min_version),
         }
     }
 
@@ -71,27 +80,14 @@ impl<'a> Authorities<'a> {
                 Some(certificates)
             }
             Err(error) => {
-                let message = format!("`{}` {error}", path.display());
-                let mut fault = Fault::at(written.place, message);
-                if let InvalidAuthority::Unreadable(unreadable) = &error
-                    && let Some(hint) = unreadable.hint()
-                {
-                    fault = fault.hint(hint);
-                }
-                section.report(written.key, fault);
+                error.report(section, written, &path);
                 None
             }
         }
     }
 
     fn read(&self, path: &Path) -> Result<Certificates, InvalidAuthority> {
-        let contents = self.context.reader.read(path)?;
-        let certificates: Vec<_> = CertificateDer::pem_slice_iter(&contents.bytes)
-            .collect::<Result<_, _>>()
-            .map_err(|_| InvalidAuthority::Pem)?;
-        if certificates.is_empty() {
-            return Err(InvalidAuthority::Empty);
-        }
+        let certificates = pem_certificates(self.context.reader, path)?;
         let mut roots = RootCertStore::empty();
         for certificate in &certificates {
             roots
@@ -99,6 +95,35 @@ impl<'a> Authorities<'a> {
                 .map_err(InvalidAuthority::Untrustable)?;
         }
         Ok(certificates.into())
+    }
+}
+
+/// The certificates of a file, at least one.
+pub(super) fn pem_certificates(
+    reader: &Reader<'_>,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, InvalidAuthority> {
+    let contents = reader.read(path)?;
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&contents.bytes)
+        .collect::<Result<_, _>>()
+        .map_err(|_| InvalidAuthority::Pem)?;
+    match certificates.is_empty() {
+        true => Err(InvalidAuthority::Empty),
+        false => Ok(certificates),
+    }
+}
+
+impl InvalidAuthority {
+    /// Reports it of the file at `path`, where that is `written`.
+    pub(super) fn report(&self, section: &Section<'_>, written: Text<'_>, path: &Path) {
+        let message = format!("`{}` {self}", path.display());
+        let mut fault = Fault::at(written.place, message);
+        if let Self::Unreadable(unreadable) = self
+            && let Some(hint) = unreadable.hint()
+        {
+            fault = fault.hint(hint);
+        }
+        section.report(written.key, fault);
     }
 }
 

@@ -368,7 +368,7 @@ async fn a_value_belongs_to_all_its_inputs_and_to_one_connection() {
         Connection {
             tls: crate::connection::Tls {
                 ca_certificate: Some([].into()),
-                server_name: None,
+                ..first.tls.clone()
             },
             ..first.clone()
         },

@@ -1,0 +1,1 @@
+//! Chains and keys that fit, and those that do not.
