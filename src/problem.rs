@@ -43,6 +43,13 @@ impl Problem {
         }))
     }
 
+    /// Adds a sentence to what is told.
+    #[must_use]
+    pub fn telling(mut self, more: &str) -> Self {
+        self.0.detail.push_str(more);
+        self
+    }
+
     /// Names the connection it happened on.
     #[must_use]
     pub fn on(mut self, connection: &Arc<str>) -> Self {
@@ -265,6 +272,10 @@ kinds! {
     TlsAlert = 502, "tls-alert", "tls_alert_received", "Upstream refused the TLS handshake";
     /// The upstream closed the connection before it answered.
     ConnectionTerminated = 502, "connection-terminated", "connection_terminated", "Upstream closed the connection";
+    /// The proxy on the way wants credentials, or others.
+    ProxyAuthentication = 502, "proxy-authentication", "proxy_configuration_error", "Proxy wants credentials";
+    /// The proxy on the way does not lead to the upstream, by its own rules.
+    ProxyRefused = 502, "proxy-refused", "destination_unavailable", "Proxy refused to lead there";
     /// The upstream's answer is not HTTP.
     ProtocolError = 502, "protocol-error", "http_protocol_error", "Upstream answer is not HTTP";
     /// The upstream's answer has a head larger than can be read.

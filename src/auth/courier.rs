@@ -34,6 +34,7 @@
 
 pub mod errand;
 mod job;
+mod proxy;
 #[cfg(test)]
 mod tests;
 

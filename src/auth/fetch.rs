@@ -5,6 +5,7 @@
 //! says, and nowhere else. What an answer means is known by the modules above.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -22,6 +23,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use crate::connection::network::Road;
+use crate::connection::proxy::Proxy;
 use crate::connection::url::BaseUrl;
 use crate::connection::{Connection, Timeouts, Tls};
 use crate::upstream::body::{AnswerFault, UpstreamBody};
@@ -159,6 +161,16 @@ impl Endpoint {
     /// How it is reached.
     pub(super) fn way(&self) -> &Way {
         &self.way
+    }
+
+    /// The proxy on its way, if there is one.
+    pub(super) fn proxy(&self) -> Option<&Proxy> {
+        self.upstream.proxy()
+    }
+
+    /// The DNS servers that are asked on its way; none: the system's.
+    pub(super) fn dns(&self) -> Arc<[SocketAddr]> {
+        self.upstream.dns()
     }
 
     /// How long an exchange may take.

@@ -28,6 +28,7 @@ static SERVER: Shape = Shape(&[
     ("allowed_origins", Kind::Texts),
     ("preserve_header_case", Kind::Boolean),
     ("shutdown_grace", Kind::Duration),
+    ("dns", Kind::Texts),
     ("tls", Kind::Later),
     ("forward_proxy", Kind::Later),
 ]);
@@ -129,8 +130,8 @@ static TLS_VERSION: Choice = Choice {
 };
 
 static NETWORK: Shape = Shape(&[
-    ("proxy", Kind::Later),
-    ("no_proxy", Kind::Later),
+    ("proxy", Kind::Secret(&SECRET)),
+    ("no_proxy", Kind::Texts),
     ("agent", Kind::Later),
 ]);
 

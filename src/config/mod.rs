@@ -17,7 +17,7 @@ mod shape;
 mod tests;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,6 +91,8 @@ pub struct Server {
     pub allowed_origins: Vec<Box<str>>,
     /// How long requests may still run once the process is asked to end.
     pub shutdown_grace: Duration,
+    /// DNS servers that are asked instead of the system's; none: the system's.
+    pub dns: Vec<SocketAddr>,
 }
 
 /// A place to listen at.

@@ -10,6 +10,7 @@ pub mod identity;
 pub mod key;
 pub mod network;
 pub mod oauth2;
+pub mod proxy;
 pub mod url;
 
 use std::sync::Arc;

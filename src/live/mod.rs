@@ -251,6 +251,7 @@ fn build(
     let ours = public_url(&config.admin);
     // Only what is renewed knows the console's address.
     let moved = before.is_some_and(|before| public_url(&before.admin) != ours);
+    parts.upstreams.ask(&config.server.dns);
     let mut routes = Routes::default();
     let mut lives = HashMap::with_capacity(config.connections.len());
     for connection in &config.connections {

@@ -30,8 +30,19 @@ pub(super) struct Dialer {
     pub(super) tls: Option<Security>,
     /// What leads there.
     pub(super) road: Road,
+    /// For a proxy that is spoken to in TLS, likewise.
+    pub(super) proxy_tls: Option<Security>,
     /// What knows the addresses of names.
     pub(super) resolver: Arc<Resolver>,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Requests, which a proxy may take in absolute form.
+    Requests,
+    /// A stream of any bytes, which every proxy has to lead through.
+    Stream,
 }
 
 impl Dialer {
@@ -41,74 +52,34 @@ impl Dialer {
     /// What failed, for the caller to read.
     pub(super) async fn dial(
         &self,
+        purpose: Purpose,
         limit: Duration,
         journey: &mut Journey,
     ) -> Result<Transport, Problem> {
         let patience = Patience::new(limit);
         match &self.road {
+            Road::Proxied(_) => Box::pin(self.dial_through(purpose, patience, journey)).await,
             Road::Direct => {
-                let (stream, address) = self
-                    .hop()
-                    .connect(&self.resolver, patience, journey)
-                    .await?;
+                let hop = self.hop();
+                let (stream, address) = hop.connect(&self.resolver, patience, journey).await?;
                 let Some(security) = &self.tls else {
                     return Ok(Transport::Tcp(stream));
                 };
                 let peer = address.to_string();
-                let secured = self
-                    .shake_hands(security, stream, &peer, patience, journey)
-                    .await?;
-                Ok(Transport::Tls(Box::new(secured)))
+                let secured = shake_hands(hop, security, stream, &peer, patience, journey);
+                Ok(Transport::Tls(Box::new(secured.await?)))
             }
         }
     }
 
-    fn hop(&self) -> Hop<'_> {
+    /// The upstream as a hop.
+    pub(super) fn hop(&self) -> Hop<'_> {
         Hop {
-            role: "upstream",
+            role: "upstream ",
             host: &self.host,
             port: self.port,
             key: "base_url",
         }
-    }
-
-    /// TLS with the upstream, over whatever leads there; `peer` says who is at its end, as far as is
-    /// known.
-    async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
-        &self,
-        security: &Security,
-        stream: S,
-        peer: &str,
-        patience: Patience,
-        journey: &mut Journey,
-    ) -> Result<TlsStream<S>, Problem> {
-        let began = Instant::now();
-        let connector = TlsConnector::from(Arc::clone(&security.config));
-        let name = security.name.clone();
-        match timeout_at(patience.until, connector.connect(name, stream)).await {
-            Ok(Ok(stream)) => {
-                journey.met(began, || Peer::of(stream.get_ref().1));
-                Ok(stream)
-            }
-            Ok(Err(error)) => Err(self.handshake_failed(security, &error, peer)),
-            Err(_) => Err(self.problem(
-                Kind::ConnectTimeout,
-                &format!("the TLS handshake with {peer} took longer than {patience}"),
-            )),
-        }
-    }
-
-    fn handshake_failed(&self, security: &Security, error: &io::Error, peer: &str) -> Problem {
-        let (kind, text) = match tls_error(error) {
-            Some(tls) => security.failure(tls),
-            None => (
-                Kind::TlsProtocol,
-                format!(
-                    "{peer} broke off the TLS handshake ({error}); check that it speaks TLS on this port"
-                ),
-            ),
-        };
-        self.problem(kind, &text)
     }
 
     /// A failure of the first exchange on a new connection, an alert in words: in TLS 1.3 an upstream
@@ -116,14 +87,48 @@ impl Dialer {
     pub(super) fn told(&self, failure: Failure) -> Failure {
         match (&self.tls, failure.alert) {
             (Some(security), Some(alert)) if is_about_client(alert) => {
-                let problem = self.problem(Kind::TlsAlert, &security.refusal(alert));
-                Failure::new(problem, Retry::Never)
+                let text = security.refusal(alert);
+                Failure::new(self.hop().problem(Kind::TlsAlert, &text), Retry::Never)
             }
             _ => failure,
         }
     }
+}
 
-    fn problem(&self, kind: Kind, text: &str) -> Problem {
-        self.hop().problem(kind, text)
+/// TLS with a hop, over whatever leads there; `peer` says who is at its end, as far as is known.
+pub(super) async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
+    hop: Hop<'_>,
+    security: &Security,
+    stream: S,
+    peer: &str,
+    patience: Patience,
+    journey: &mut Journey,
+) -> Result<TlsStream<S>, Problem> {
+    let began = Instant::now();
+    let connector = TlsConnector::from(Arc::clone(&security.config));
+    let shaking = connector.connect(security.name.clone(), stream);
+    match timeout_at(patience.until, shaking).await {
+        Ok(Ok(stream)) => {
+            journey.met(began, || Peer::of(stream.get_ref().1));
+            Ok(stream)
+        }
+        Ok(Err(error)) => Err(handshake_failed(hop, security, &error, peer)),
+        Err(_) => Err(hop.problem(
+            Kind::ConnectTimeout,
+            &format!("the TLS handshake with {peer} took longer than {patience}"),
+        )),
     }
+}
+
+fn handshake_failed(hop: Hop<'_>, security: &Security, error: &io::Error, peer: &str) -> Problem {
+    let (kind, text) = match tls_error(error) {
+        Some(tls) => security.failure(tls, hop.key),
+        None => (
+            Kind::TlsProtocol,
+            format!(
+                "{peer} broke off the TLS handshake ({error}); check that it speaks TLS on this port"
+            ),
+        ),
+    };
+    hop.problem(kind, &text)
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -10,18 +11,19 @@ use tokio::time::{Instant, timeout_at};
 
 use super::dns::Resolver;
 use super::journey::{Journey, Phase};
+use super::race::{Lost, race};
 use crate::problem::{Kind, Problem};
 
 /// A host that is reached by TCP: the upstream, or one that leads to it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hop<'a> {
-    /// What it is to us, such as `upstream`.
+    /// What it is to us, as it stands in front of its name: `upstream `, or `proxy http://`.
     pub(super) role: &'static str,
     /// Name or address.
     pub(super) host: &'a str,
     pub(super) port: u16,
     /// The key of the configuration that names it.
-    pub(super) key: &'static str,
+    pub(super) key: &'a str,
 }
 
 /// How long dialing may take, and until when that is.
@@ -47,45 +49,75 @@ impl fmt::Display for Patience {
     }
 }
 
+impl fmt::Display for Hop<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            role, host, port, ..
+        } = self;
+        match host.contains(':') {
+            true => write!(f, "{role}[{host}]:{port}"),
+            false => write!(f, "{role}{host}:{port}"),
+        }
+    }
+}
+
 impl Hop<'_> {
-    /// Connects; every address of the name gets its share of the time.
+    /// Connects to the first of its addresses that answers.
     ///
     /// # Errors
     /// What failed, for the caller to read.
     pub(super) async fn connect(
         self,
-        resolver: &Resolver,
+        resolver: &Arc<Resolver>,
         patience: Patience,
         journey: &mut Journey,
     ) -> Result<(TcpStream, SocketAddr), Problem> {
+        let addresses = self.resolve(resolver, patience, journey).await?;
         let began = Instant::now();
-        let addresses = self.resolve(resolver, patience).await?;
-        journey.record(Phase::Resolve, began, || {
-            let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-            format!("{} is {}", self.host, addresses.join(", "))
-        });
-        let began = Instant::now();
-        let (stream, address) = self.first_of(&addresses, patience).await?;
+        let lately = &resolver.lately;
+        let addresses = lately.order(&addresses, self.port);
+        let connected = race(&addresses, patience.until, lately).await;
+        let (stream, address) = connected.map_err(|lost| match lost {
+            Lost::Failed(address, error) => self.connect_failed(&error, address),
+            Lost::TimedOut(address) => self.connect_timed_out(address, patience),
+        })?;
         journey.record(Phase::Connect, began, || format!("to {address}"));
         // Heads and small bodies leave at once; without it they may wait for an acknowledgement.
         let _ = stream.set_nodelay(true);
         Ok((stream, address))
     }
 
-    async fn resolve(
+    /// Its address, where that is what it is named by.
+    pub(super) fn address(self) -> Option<IpAddr> {
+        self.host.parse().ok()
+    }
+
+    /// Its addresses; never none of them.
+    ///
+    /// # Errors
+    /// What failed, for the caller to read.
+    pub(super) async fn resolve(
         self,
-        resolver: &Resolver,
+        resolver: &Arc<Resolver>,
         patience: Patience,
-    ) -> Result<Vec<IpAddr>, Problem> {
-        if let Ok(address) = self.host.parse::<IpAddr>() {
-            return Ok(vec![address]);
+        journey: &mut Journey,
+    ) -> Result<Arc<[IpAddr]>, Problem> {
+        if let Some(address) = self.address() {
+            return Ok([address].into());
         }
+        let began = Instant::now();
         let hint = format!(
             "check {}, and the DNS settings of the machine keybearer runs on",
             self.key
         );
         match timeout_at(patience.until, resolver.resolve(self.host)).await {
-            Ok(Ok(addresses)) => Ok(addresses),
+            Ok(Ok(addresses)) => {
+                journey.record(Phase::Resolve, began, || {
+                    let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+                    format!("{} is {}", self.host, addresses.join(", "))
+                });
+                Ok(addresses)
+            }
             Ok(Err(error)) => Err(self.problem(
                 Kind::NameNotResolved,
                 &format!("its name was not resolved ({error}); {hint}"),
@@ -95,26 +127,6 @@ impl Hop<'_> {
                 &format!("its name was not resolved within {patience}; {hint}"),
             )),
         }
-    }
-
-    /// Tries the addresses in turn, so that one that is gone does not hide another that answers.
-    async fn first_of(
-        self,
-        addresses: &[IpAddr],
-        patience: Patience,
-    ) -> Result<(TcpStream, SocketAddr), Problem> {
-        let mut last = None;
-        for (index, &address) in addresses.iter().enumerate() {
-            let address = SocketAddr::new(address, self.port);
-            let left = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
-            let share = patience.until.saturating_duration_since(Instant::now()) / left;
-            match timeout_at(Instant::now() + share, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => return Ok((stream, address)),
-                Ok(Err(error)) => last = Some(self.connect_failed(&error, address)),
-                Err(_) => last = Some(self.connect_timed_out(address, patience)),
-            }
-        }
-        Err(last.unwrap_or_else(|| self.problem(Kind::NameNotResolved, "the name has no address")))
     }
 
     fn connect_failed(self, error: &io::Error, address: SocketAddr) -> Problem {
@@ -141,9 +153,6 @@ impl Hop<'_> {
 
     /// A problem that names this hop.
     pub(super) fn problem(self, kind: Kind, text: &str) -> Problem {
-        Problem::new(
-            kind,
-            format!("{} {}:{}: {text}", self.role, self.host, self.port),
-        )
+        Problem::new(kind, format!("{self}: {text}"))
     }
 }

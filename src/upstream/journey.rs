@@ -31,9 +31,11 @@ pub struct Leg {
 pub enum Phase {
     /// TCP to the upstream, or to the first hop on the way.
     Connect,
+    /// A proxy's leave to go on.
+    Proxy,
     /// A name to addresses.
     Resolve,
-    /// TLS with the upstream, end to end.
+    /// TLS: with the upstream, end to end, or with a proxy before it.
     Tls,
 }
 
@@ -42,6 +44,7 @@ impl Phase {
     pub fn name(self) -> &'static str {
         match self {
             Self::Connect => "connect",
+            Self::Proxy => "proxy",
             Self::Resolve => "resolve",
             Self::Tls => "tls",
         }

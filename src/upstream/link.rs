@@ -6,6 +6,7 @@
 //! before its request has ended, a task drives the rest ([`Upload`]).
 
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,6 +52,8 @@ pub(super) struct Link {
     /// When it last made progress, as far as anybody looked.
     progress: Instant,
     signals: Signals,
+    /// Whom it leads to, as far as is known.
+    peer: Option<IpAddr>,
     /// The content that is being sent, and how far it was when somebody looked.
     flow: Option<Arc<Flow>>,
     observed: (Stage, u64),
@@ -68,6 +71,7 @@ impl Link {
         signals: Signals,
         timeouts: &Timeouts,
     ) -> Result<Self, hyper::Error> {
+        let peer = stream.peer();
         let builder = builder(signals.head_expected.is_some());
         let (sender, driver) = builder.handshake(TokioIo::new(stream)).await?;
         Ok(Self {
@@ -76,6 +80,7 @@ impl Link {
             deadline: Deadline::new(timeouts.read),
             progress: Instant::now(),
             signals,
+            peer,
             flow: None,
             observed: (Stage::Ended, 0),
             upload: None,
@@ -174,6 +179,16 @@ impl Link {
     pub(super) fn progressed(&mut self, now: Instant, read: Duration) {
         self.progress = now;
         self.deadline.set(now + read);
+    }
+
+    /// Whether it leads to one of these addresses, as far as is known.
+    pub(super) fn leads_to(&self, addresses: &[IpAddr]) -> bool {
+        self.peer.is_none_or(|peer| addresses.contains(&peer))
+    }
+
+    /// Whom it leads to, as far as is known.
+    pub(super) fn peer(&self) -> Option<IpAddr> {
+        self.peer
     }
 
     /// When it last made progress.

@@ -15,6 +15,8 @@ pub mod journey;
 mod link;
 pub mod peer;
 mod pool;
+mod proxy;
+mod race;
 pub mod replay;
 mod security;
 pub mod stream;
@@ -23,6 +25,7 @@ mod upload;
 pub mod wire;
 
 use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
@@ -36,24 +39,28 @@ use tokio::time::{Instant, timeout};
 
 use self::body::{Reuse, UpstreamBody};
 use self::content::Content;
-use self::dial::Dialer;
+use self::dial::{Dialer, Purpose};
 use self::dns::Resolver;
 use self::fault::{Failure, Retry};
 use self::journey::Journey;
 use self::link::{Link, Signals};
 use self::pool::Pool;
+use self::proxy::absolute::{self, Absolute};
 use self::security::Security;
 use self::stream::{Recase, UpstreamStream};
 use crate::connection::auth::{Auth, Field};
 use crate::connection::network::Road;
+use crate::connection::proxy::{Protocol, Proxy};
 use crate::connection::url::{BaseUrl, Destination, Scheme};
-use crate::connection::{Connection, HeaderCase, Timeouts, Tls};
+use crate::connection::{Connection, HeaderCase, Timeouts, Tls, TlsVersion};
 use crate::problem::{Kind, Problem};
 
 /// A server of one identity: address, trust and protocol; and the idle connections to it.
 #[derive(Debug)]
 pub struct Upstream {
     dialer: Dialer,
+    /// How requests look on their way; none where that is as usual.
+    absolute: Option<Box<Absolute>>,
     /// Names to spell as configured; none where names go in lower case.
     spellings: Option<Arc<[Box<str>]>>,
     pool: Pool,
@@ -83,9 +90,13 @@ pub struct Attempt {
 
 impl Upstream {
     async fn fresh_link(&self, timeouts: &Timeouts) -> Result<Box<Link>, Problem> {
-        let (stream, signals) = self.connect(timeouts, &mut Journey::default()).await?;
+        let (stream, signals) = self
+            .connect(Purpose::Requests, timeouts, &mut Journey::default())
+            .await?;
         let link = Link::new(stream, signals, timeouts).await;
-        link.map(Box::new).map_err(|error| not_taken(&error))
+        let link = link.map(Box::new).map_err(|error| not_taken(&error))?;
+        self.pool.admit(&link);
+        Ok(link)
     }
 
     /// Reaches the upstream on a connection that carries nothing, and closes it.
@@ -93,16 +104,20 @@ impl Upstream {
     /// # Errors
     /// What stands in the way.
     pub async fn probe(&self, timeouts: &Timeouts, journey: &mut Journey) -> Result<(), Problem> {
-        let reached = self.dialer.dial(timeouts.connect, journey).await;
+        let reached = self
+            .dialer
+            .dial(Purpose::Requests, timeouts.connect, journey)
+            .await;
         reached.map(drop)
     }
 
     async fn connect(
         &self,
+        purpose: Purpose,
         timeouts: &Timeouts,
         journey: &mut Journey,
     ) -> Result<(UpstreamStream, Signals), Problem> {
-        let transport = self.dialer.dial(timeouts.connect, journey).await?;
+        let transport = self.dialer.dial(purpose, timeouts.connect, journey).await?;
         let mut signals = Signals::default();
         let recase = self.spellings.as_ref().map(|names| {
             let expected = signals.head_expected.insert(Arc::default());
@@ -125,6 +140,9 @@ impl Upstream {
         timeouts: &Timeouts,
         attempt: Attempt,
     ) -> Result<Response<UpstreamBody>, Failure> {
+        if let (Some(absolute), Some(request)) = (&self.absolute, &mut *slot) {
+            absolute.apply(request);
+        }
         while !attempt.fresh
             && let Some(mut link) = self.pool.take(attempt.now)
         {
@@ -132,8 +150,8 @@ impl Upstream {
                 continue;
             }
             match link.send(slot, timeouts, attempt.now).await {
-                Ok(response) => return Ok(self.answer(response, link, timeouts)),
-                Err(failure) if slot.is_none() => return Err(failure),
+                Ok(response) => return self.answer(response, link, timeouts),
+                Err(failure) if slot.is_none() => return Err(self.placed(failure)),
                 Err(_) => {}
             }
         }
@@ -145,11 +163,46 @@ impl Upstream {
             }
             Err(problem) => return Err(Failure::new(problem, Retry::Always)),
         };
-        let response = match link.send(slot, timeouts, Instant::now()).await {
-            Ok(response) => response,
-            Err(failure) => return Err(self.dialer.told(failure)),
+        match link.send(slot, timeouts, Instant::now()).await {
+            Ok(response) => self.answer(response, link, timeouts),
+            Err(failure) => Err(self.placed(self.dialer.told(failure))),
+        }
+    }
+
+    /// The proxy on the way to it, if there is one.
+    pub fn proxy(&self) -> Option<&Proxy> {
+        self.dialer.proxy()
+    }
+
+    /// The DNS servers that are asked on the way to it; none: the system's.
+    pub fn dns(&self) -> Arc<[SocketAddr]> {
+        self.dialer.resolver.servers()
+    }
+
+    /// Drops idle connections that are of no use any more.
+    fn sweep(&self, now: Instant) {
+        let name = self.dialer.first_host();
+        let is_used = self.pool.sweep(now);
+        if is_used
+            && name.parse::<IpAddr>().is_err()
+            && let Some(addresses) = self.dialer.resolver.current(name, now)
+        {
+            self.pool.keep(addresses);
+        }
+    }
+
+    /// A failure that names the proxy which was on the way.
+    #[cold]
+    fn placed(&self, failure: Failure) -> Failure {
+        let Some(proxy) = self.dialer.proxy() else {
+            return failure;
         };
-        Ok(self.answer(response, link, timeouts))
+        // What the caller did wrong has nothing to do with it.
+        if failure.problem.status().is_client_error() {
+            return failure;
+        }
+        let more = format!("; the way led through the proxy {proxy} ({})", proxy.key);
+        Failure::new(failure.problem.telling(&more), failure.retry)
     }
 
     /// The answer with its link, which goes back to the pool when all of it was read.
@@ -158,7 +211,13 @@ impl Upstream {
         response: Response<Incoming>,
         mut link: Box<Link>,
         timeouts: &Timeouts,
-    ) -> Response<UpstreamBody> {
+    ) -> Result<Response<UpstreamBody>, Failure> {
+        if self.absolute.is_some()
+            && let Some(proxy) = self.dialer.proxy()
+            && let Some(problem) = absolute::refusal(proxy, &response)
+        {
+            return Err(Failure::new(problem, Retry::Never));
+        }
         link.answered(&response, timeouts);
         let now = Instant::now();
         let version = response.version();
@@ -167,9 +226,9 @@ impl Upstream {
         } else {
             Reuse::Possible
         };
-        response.map(|incoming| {
+        Ok(response.map(|incoming| {
             UpstreamBody::on_link(incoming, link, Arc::clone(self), timeouts, now, reuse)
-        })
+        }))
     }
 
     /// Sends the request in `slot`, which asks for an upgrade, on a connection of its own.
@@ -181,7 +240,10 @@ impl Upstream {
         slot: &mut Option<Request<Content>>,
         timeouts: &Timeouts,
     ) -> Result<Response<Incoming>, Failure> {
-        let (stream, signals) = match self.connect(timeouts, &mut Journey::default()).await {
+        let connected = self
+            .connect(Purpose::Stream, timeouts, &mut Journey::default())
+            .await;
+        let (stream, signals) = match connected {
             Ok(connected) => connected,
             Err(problem) => return Err(Failure::new(problem, Retry::Always)),
         };
@@ -199,7 +261,7 @@ impl Upstream {
         let request = slot.take().unwrap_or_default();
         match timeout(timeouts.read, sender.send_request(request)).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(self.dialer.told(Failure::from_hyper(&error))),
+            Ok(Err(error)) => Err(self.placed(self.dialer.told(Failure::from_hyper(&error)))),
             Err(_) => {
                 let text = format!(
                     "the upstream did not answer within timeouts.read ({:?})",
@@ -218,7 +280,11 @@ impl Upstream {
 fn is_settled(kind: Kind) -> bool {
     matches!(
         kind,
-        Kind::TlsAlert | Kind::TlsCertificate | Kind::TlsProtocol
+        Kind::ProxyAuthentication
+            | Kind::ProxyRefused
+            | Kind::TlsAlert
+            | Kind::TlsCertificate
+            | Kind::TlsProtocol
     )
 }
 
@@ -279,12 +345,15 @@ impl Upstreams {
             scheme: *scheme,
             host: host.clone(),
             port: *port,
-            // In cleartext nothing of it is used.
+            // In cleartext nothing of it is used, but for the trust in a proxy on the way.
             tls: match scheme {
-                Scheme::Http => Tls::default(),
+                Scheme::Http => Tls {
+                    ca_certificate: tls.ca_certificate,
+                    ..Tls::default()
+                },
                 Scheme::Https => tls,
             },
-            road,
+            road: road.toward(*scheme, host, *port),
             spellings,
         };
         let mut known = self.known.lock();
@@ -305,10 +374,12 @@ impl Upstreams {
             port: *port,
             tls,
             road: identity.road.clone(),
+            proxy_tls: proxy_security(&identity)?,
             resolver: Arc::clone(&self.resolver),
         };
         let spellings = identity.spellings.clone();
         let upstream = Arc::new(Upstream {
+            absolute: Absolute::of(&dialer).map(Box::new),
             dialer,
             spellings,
             pool: Pool::default(),
@@ -328,6 +399,11 @@ impl Upstreams {
         Ok(config)
     }
 
+    /// Asks these DNS servers from now on; none: the system's.
+    pub fn ask(&self, servers: &[SocketAddr]) {
+        self.resolver.ask(servers);
+    }
+
     /// Drops idle connections that are too old or closed, and forgets upstreams that nobody uses.
     pub fn sweep(&self, now: Instant) {
         let live: Vec<_> = {
@@ -338,7 +414,24 @@ impl Upstreams {
         self.configs
             .lock()
             .retain(|_, config| config.strong_count() > 0);
-        live.iter().for_each(|upstream| upstream.pool.sweep(now));
+        self.resolver.sweep(now);
+        live.iter().for_each(|upstream| upstream.sweep(now));
+    }
+}
+
+/// For a proxy that is spoken to in TLS.
+fn proxy_security(identity: &Identity) -> Result<Option<Security>, rustls::Error> {
+    let Road::Proxied(proxies) = &identity.road else {
+        return Ok(None);
+    };
+    match proxies.of(identity.scheme) {
+        Some(proxy) if proxy.protocol == Protocol::Https => Ok(Some(Security {
+            config: tls::proxy_config(identity.tls.ca_certificate.as_deref())?,
+            name: named(&proxy.host)?,
+            client: None,
+            least: TlsVersion::Tls12,
+        })),
+        _ => Ok(None),
     }
 }
 
@@ -346,9 +439,14 @@ impl Upstreams {
 fn server_name(identity: &Identity) -> Result<ServerName<'static>, rustls::Error> {
     match &identity.tls.server_name {
         Some(name) => Ok(name.clone()),
-        None => ServerName::try_from(identity.host.to_string())
-            .map_err(|error| rustls::Error::General(format!("`{}`: {error}", identity.host))),
+        None => named(&identity.host),
     }
+}
+
+/// A host as certificates name it.
+fn named(host: &str) -> Result<ServerName<'static>, rustls::Error> {
+    ServerName::try_from(host.to_owned())
+        .map_err(|error| rustls::Error::General(format!("`{host}`: {error}")))
 }
 
 /// Names that are written in the configuration's case, where the connection preserves it.

@@ -1,5 +1,6 @@
 //! Idle links of one upstream: [`Pool`].
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -13,7 +14,16 @@ use super::link::Link;
 /// push or a pop, nothing else.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
-    idle: Mutex<Vec<Idle>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    idle: Vec<Idle>,
+    /// The addresses that links may lead to; empty for any.
+    addresses: Vec<IpAddr>,
+    /// Whether a link was put since the last sweep.
+    used: bool,
 }
 
 #[derive(Debug)]
@@ -26,12 +36,12 @@ impl Pool {
     /// The link used last. Whether it is still open shows when a request is sent: one that the
     /// upstream has closed gives the request back.
     pub(super) fn take(&self, now: Instant) -> Option<Box<Link>> {
-        let mut idle = self.idle.lock();
+        let mut state = self.state.lock();
         // The last one used is the last one to grow too old: where it is, all are.
-        match idle.pop()? {
+        match state.idle.pop()? {
             found if now < found.until => Some(found.link),
             _ => {
-                idle.clear();
+                state.idle.clear();
                 None
             }
         }
@@ -40,16 +50,42 @@ impl Pool {
     /// Keeps a link for at most `idle` after its last progress.
     pub(super) fn put(&self, link: Box<Link>, idle: Duration) {
         let until = link.last_progress() + idle;
-        self.idle.lock().push(Idle { link, until });
+        let mut state = self.state.lock();
+        state.used = true;
+        if state.addresses.is_empty() || link.leads_to(&state.addresses) {
+            state.idle.push(Idle { link, until });
+        }
     }
 
-    /// Drops what is too old or was closed by the upstream: nobody else looks at idle links.
-    pub(super) fn sweep(&self, now: Instant) {
-        let mut kept = std::mem::take(&mut *self.idle.lock());
+    /// Keeps none, from now on, that lead elsewhere than to these addresses.
+    pub(super) fn keep(&self, addresses: Vec<IpAddr>) {
+        let mut state = self.state.lock();
+        state.idle.retain(|idle| idle.link.leads_to(&addresses));
+        state.addresses = addresses;
+    }
+
+    /// Lets links through that lead where this one does.
+    pub(super) fn admit(&self, link: &Link) {
+        let mut state = self.state.lock();
+        if !state.addresses.is_empty() && !link.leads_to(&state.addresses) {
+            state.addresses.extend(link.peer());
+        }
+    }
+
+    /// Drops what is too old or was closed by the upstream: nobody else looks at idle links. Says
+    /// whether there are links, or were since the last time.
+    pub(super) fn sweep(&self, now: Instant) -> bool {
+        let (mut kept, used) = {
+            let mut state = self.state.lock();
+            let used = std::mem::take(&mut state.used);
+            (std::mem::take(&mut state.idle), used)
+        };
+        let used = used || !kept.is_empty();
         kept.retain_mut(|idle| now < idle.until && idle.link.is_reusable());
-        let mut idle = self.idle.lock();
+        let mut state = self.state.lock();
         // What was put back meanwhile was used last: it stays on top.
-        kept.append(&mut idle);
-        *idle = kept;
+        kept.append(&mut state.idle);
+        state.idle = kept;
+        used
     }
 }

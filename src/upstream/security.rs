@@ -28,10 +28,11 @@ const SET_ONE: &str =
 
 impl Security {
     /// Why a handshake failed, for whoever can do something about it.
-    pub(super) fn failure(&self, error: &rustls::Error) -> (Kind, String) {
+    /// `key` names the host in the configuration.
+    pub(super) fn failure(&self, error: &rustls::Error, key: &str) -> (Kind, String) {
         match error {
             rustls::Error::InvalidCertificate(reason) => {
-                (Kind::TlsCertificate, in_words(reason, &self.name))
+                (Kind::TlsCertificate, in_words(reason, &self.name, key))
             }
             rustls::Error::AlertReceived(alert) => (Kind::TlsAlert, self.refusal(*alert)),
             rustls::Error::PeerIncompatible(
@@ -154,8 +155,12 @@ fn reason(alert: AlertDescription, ends: &Certificate) -> String {
 }
 
 /// A certificate's fault as somebody can act on it.
-fn in_words(reason: &CertificateError, name: &ServerName<'_>) -> String {
+fn in_words(reason: &CertificateError, name: &ServerName<'_>, key: &str) -> String {
     let name = name.to_str();
+    let remedy = match key {
+        "base_url" => "if that is as it should be, set tls.server_name to a name it has".to_owned(),
+        key => format!("write a name it has into {key}"),
+    };
     match reason {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "its certificate has expired; it must be renewed there (or this machine's clock is wrong)".to_owned()
@@ -164,7 +169,7 @@ fn in_words(reason: &CertificateError, name: &ServerName<'_>) -> String {
             "its certificate is not valid yet; check the clock of this machine".to_owned()
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => format!(
-            "its certificate is not for `{name}`; if that is as it should be, set tls.server_name to a name it has"
+            "its certificate is not for `{name}`; {remedy}"
         ),
         // A re-made issuer of a trusted name shows as a bad signature.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {

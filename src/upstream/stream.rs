@@ -1,6 +1,7 @@
 //! The byte stream to an upstream: [`UpstreamStream`], cleartext or TLS.
 
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,6 +49,18 @@ impl UpstreamStream {
     }
 }
 
+impl UpstreamStream {
+    /// Who is at the end of it, as the system knows it; none through a tunnel.
+    pub(super) fn peer(&self) -> Option<IpAddr> {
+        let socket = match &self.transport {
+            Transport::Tcp(socket) => socket,
+            Transport::Tls(stream) => stream.get_ref().0,
+            Transport::TunnelTls(_) | Transport::Tunnel(_) => return None,
+        };
+        Some(socket.peer_addr().ok()?.ip())
+    }
+}
+
 impl Transport {
     /// Whether the upstream has closed the connection, asked of the system: the runtime may not
     /// have heard of it yet.
@@ -59,14 +72,19 @@ impl Transport {
             Self::TunnelTls(stream) => return stream.get_ref().0.is_closed(),
             Self::Tunnel(wire) => return wire.is_closed(),
         };
-        match recv(
-            socket,
-            &mut [0_u8; 1],
-            RecvFlags::PEEK | RecvFlags::DONTWAIT,
-        ) {
-            Ok((_, count)) => count == 0 || bytes_end_it,
-            Err(error) => error != Errno::AGAIN,
-        }
+        is_socket_closed(socket, bytes_end_it)
+    }
+}
+
+/// Whether the peer has closed a socket, or sent bytes where those end it as well, asked of the system.
+pub(super) fn is_socket_closed(socket: &TcpStream, bytes_end_it: bool) -> bool {
+    match recv(
+        socket,
+        &mut [0_u8; 1],
+        RecvFlags::PEEK | RecvFlags::DONTWAIT,
+    ) {
+        Ok((_, count)) => count == 0 || bytes_end_it,
+        Err(error) => error != Errno::AGAIN,
     }
 }
 

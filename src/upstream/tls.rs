@@ -47,6 +47,23 @@ fn versions(least: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
     }
 }
 
+/// Prepares the client side of TLS for a proxy: what its upstreams trust is trusted of it as well, and
+/// so are the system's roots.
+///
+/// # Errors
+/// As of [`client_config`].
+pub(super) fn proxy_config(
+    roots: Option<&[CertificateDer<'static>]>,
+) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let mut trusted = RootCertStore::clone(&system_roots());
+    trusted.extend(own_roots(roots.unwrap_or_default())?.roots);
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(trusted)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
 fn own_roots(certificates: &[CertificateDer<'static>]) -> Result<RootCertStore, rustls::Error> {
     let mut store = RootCertStore::empty();
     for certificate in certificates {

@@ -1,6 +1,7 @@
 //! The AWS SDKs' HTTP: [`RoadClient`] sends their requests the way that the connection's own go,
 //! within a bounded time, for an answer of bounded length, and follows no redirect.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -22,8 +23,8 @@ use zeroize::Zeroizing;
 use super::offset::Offset;
 use super::sign::clock::PLAUSIBLE;
 use crate::auth::fetch::{EXCHANGE, FetchFault};
-use crate::connection::url::BaseUrl;
-use crate::connection::{Connection, Timeouts};
+use crate::connection::url::{BaseUrl, Destination};
+use crate::connection::{Connection, Timeouts, network};
 use crate::upstream::body::{AnswerFault, UpstreamBody};
 use crate::upstream::content::Content;
 use crate::upstream::{Attempt, Upstreams};
@@ -146,7 +147,7 @@ impl Road {
         let unreachable = |why: &str| FetchFault::Unreachable(format!("{origin}: {why}"));
         let upstream = self
             .upstreams
-            .endpoint(&self.connection.tls, &self.connection.road, &base)
+            .endpoint(&self.connection.tls, self.way_to(&base), &base)
             .map_err(|error| unusable(&format!("no TLS configuration can be made: {error}")))?
             .ok_or_else(|| unusable("its URL names no server"))?;
         let began = SystemTime::now();
@@ -176,6 +177,28 @@ impl Road {
         let answer = Response::from_parts(head, SdkBody::from(content));
         HttpResponse::try_from(answer)
             .map_err(|_| unusable("its answer has a field that is not text"))
+    }
+}
+
+impl Road {
+    /// The connection's way; but whatever tells this machine its own credentials is asked straight, as
+    /// elsewhere these addresses are another machine's.
+    fn way_to(&self, base: &BaseUrl) -> &network::Road {
+        match base.destination() {
+            Destination::Server { host, .. } if is_of_this_machine(host) => &network::Road::Direct,
+            _ => &self.connection.road,
+        }
+    }
+}
+
+/// The metadata services of EC2, ECS and EKS, and what else answers on loopback.
+fn is_of_this_machine(host: &str) -> bool {
+    const EC2_IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+    const EKS_IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23);
+    match host.parse() {
+        Ok(IpAddr::V4(address)) => address.is_link_local() || address.is_loopback(),
+        Ok(IpAddr::V6(address)) => [EC2_IPV6, EKS_IPV6, Ipv6Addr::LOCALHOST].contains(&address),
+        Err(_) => host == "localhost",
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a courier is given and what it brings, as JSON: [`Job`], and an exchange's outcome.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use url::Url;
 use zeroize::{Zeroize, Zeroizing};
 
+use super::proxy::JobProxy;
 use crate::auth::fetch::{Answer, Endpoint, FetchFault, Role, Way};
 use crate::connection::identity::ClientIdentity;
 use crate::connection::network::Road;
@@ -31,6 +33,10 @@ pub(super) struct Job {
     client: Option<Client>,
     /// The least version of TLS.
     least: String,
+    /// None where the way is straight.
+    proxy: Option<JobProxy>,
+    /// DNS servers that are asked instead of the system's.
+    dns: Vec<SocketAddr>,
     connect: Duration,
     limit: Duration,
     /// Base64, and so below.
@@ -90,6 +96,8 @@ impl Job {
             roots: roots.map(|roots| roots.iter().map(|root| encoded(root)).collect()),
             client,
             least: tls.min_version.name().to_owned(),
+            proxy: endpoint.proxy().map(JobProxy::new),
+            dns: endpoint.dns().to_vec(),
             connect: *connect,
             limit: endpoint.limit(),
             form: encoded(form),
@@ -111,6 +119,7 @@ impl Job {
         let client = client.flat_map(|client| client.chain.iter().chain([&client.key]));
         let client: usize = client.map(|one| one.len() + 3).sum();
         let long = long + client + self.url.len() + self.form.len() + self.place.len();
+        let long = long + self.proxy.as_ref().map_or(0, JobProxy::length);
         written(
             self,
             long + self.authorization.as_ref().map_or(0, String::len),
@@ -133,11 +142,16 @@ impl Job {
                 server_name: None,
                 min_version: TlsVersion::of_name(&self.least)?,
             },
-            road: Road::Direct,
+            road: match &self.proxy {
+                Some(proxy) => Road::through(proxy.proxy()),
+                None => Road::Direct,
+            },
             connect: self.connect,
         };
         let url = Url::parse(&self.url).ok()?;
-        Endpoint::on(&Upstreams::default(), way, self.role, &url, self.limit).ok()
+        let upstreams = Upstreams::default();
+        upstreams.ask(&self.dns);
+        Endpoint::on(&upstreams, way, self.role, &url, self.limit).ok()
     }
 
     pub(super) fn message(&self) -> Option<Message> {

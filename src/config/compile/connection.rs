@@ -6,7 +6,7 @@ use http::Method;
 
 use super::auth::{Target, auth, field_name};
 use super::host;
-use super::network::road;
+use super::network::Network;
 use super::secret::Secrets;
 use super::server::Listeners;
 use super::signal::refresh_on;
@@ -16,7 +16,6 @@ use crate::config::document::Document;
 use crate::config::fault::Fault;
 use crate::config::section::{Context, Entry, Section, Taken};
 use crate::connection::allow::Allow;
-use crate::connection::network::Road;
 use crate::connection::url::{BaseUrl, Destination, Prefix, Scheme};
 use crate::connection::{
     Connection, Cookies, HeaderCase, HttpVersion, Limits, Strip, Timeouts, Tls,
@@ -46,7 +45,11 @@ pub(super) fn connections<'a>(
         timeouts: timeouts(section("timeouts").as_ref(), Timeouts::default()),
         limits: limits(section("limits").as_ref(), Limits::default()),
         tls: authorities.tls(section("tls").as_ref(), &Tls::default()),
-        road: road(section("network").as_ref(), &Road::default()),
+        network: Network::of(
+            section("network").as_ref(),
+            &Network::default(),
+            shared.secrets,
+        ),
         authorities,
         names: Taken::new(),
         prefixes: Taken::new(),
@@ -75,7 +78,7 @@ struct Compiler<'a, 's> {
     timeouts: Timeouts,
     limits: Limits,
     tls: Tls,
-    road: Road,
+    network: Network,
     authorities: Authorities<'a, 's>,
     names: Taken<&'a str>,
     prefixes: Taken<Prefix>,
@@ -111,7 +114,8 @@ impl<'a> Compiler<'a, '_> {
         let timeouts = timeouts(below("timeouts").as_ref(), self.timeouts);
         let limits = limits(below("limits").as_ref(), self.limits);
         let tls = self.tls(&section, base_url.as_ref());
-        let road = road(below("network").as_ref(), &self.road);
+        let network = below("network");
+        let network = Network::of(network.as_ref(), &self.network, self.shared.secrets);
         Some(Connection {
             name: Arc::from(entry.key),
             prefix: prefix?,
@@ -127,7 +131,7 @@ impl<'a> Compiler<'a, '_> {
             timeouts,
             limits,
             tls,
-            road,
+            road: network.road(),
             header_case: self.shared.header_case,
         })
     }

@@ -1,12 +1,133 @@
 //! `network`: how a connection's hosts are reached.
 
-use crate::config::section::Section;
-use crate::connection::network::Road;
+use std::fmt;
+use std::sync::Arc;
 
-/// A `network` table, what it leaves open taken from `defaults`.
-pub(super) fn road(section: Option<&Section<'_>>, defaults: &Road) -> Road {
-    let Some(_section) = section else {
-        return defaults.clone();
+use super::secret::Secrets;
+use crate::config::fault::Fault;
+use crate::config::section::{Entry, Section};
+use crate::connection::network::{Exception, InvalidException, Proxies, Road};
+use crate::connection::proxy::{InvalidProxy, Proxy, Written};
+use crate::secret::Origin;
+
+/// A `network` table, whose parts are each inherited by themselves.
+#[derive(Clone, Default)]
+pub(super) struct Network {
+    /// Without `except`, which is a key of its own; those of the environment excepted.
+    proxies: Proxies,
+    except: Vec<Exception>,
+}
+
+impl Network {
+    /// A `network` table, what it leaves open taken from `defaults`.
+    pub(super) fn of<'a>(
+        section: Option<&Section<'a>>,
+        defaults: &Self,
+        secrets: &Secrets<'a>,
+    ) -> Self {
+        let Some(section) = section else {
+            return defaults.clone();
+        };
+        let except = section.parse_each("no_proxy", Exception::parse);
+        Self {
+            proxies: proxies(section, secrets).unwrap_or_else(|| defaults.proxies.clone()),
+            except: except.unwrap_or_else(|| defaults.except.clone()),
+        }
+    }
+
+    /// The road that it makes.
+    pub(super) fn road(&self) -> Road {
+        if self.proxies.http.is_none() && self.proxies.https.is_none() {
+            return Road::Direct;
+        }
+        let mut proxies = self.proxies.clone();
+        proxies.except.extend(self.except.iter().cloned());
+        Road::Proxied(Arc::new(proxies))
+    }
+}
+
+/// `proxy`; none if it is absent or was reported.
+fn proxies<'a>(section: &Section<'a>, secrets: &Secrets<'a>) -> Option<Proxies> {
+    const KEY: &str = "network.proxy";
+    let entry = section.entry("proxy")?;
+    let text = secrets.take_at_load(section, "proxy")?;
+    match text.expose() {
+        "env" => of_environment(section, &entry),
+        "direct" | "off" => Some(Proxies::default()),
+        written => match Proxy::parse(written, Written::Key, KEY, text.origin()) {
+            Ok(proxy) => Some(Proxies {
+                http: Some(proxy.clone()),
+                https: Some(proxy),
+                except: Vec::new(),
+            }),
+            Err(error) => {
+                let message = format!("`proxy` {error}");
+                section.report(entry.key, Fault::at(entry.place, message));
+                None
+            }
+        },
+    }
+}
+
+/// Why an environment variable cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error("is not UTF-8 text")]
+    Encoding,
+    #[error("{0}")]
+    Proxy(#[from] InvalidProxy),
+    #[error("has an entry that is none: {0}")]
+    Exception(#[from] InvalidException),
+}
+
+/// What curl makes of the environment: the lower-case name first, an empty variable is none.
+fn of_environment<'a>(section: &Section<'a>, entry: &Entry<'a>) -> Option<Proxies> {
+    let first = |names: &[&'static str]| {
+        let reader = section.context().reader;
+        let mut found = names
+            .iter()
+            .filter_map(|name| Some((*name, reader.variable(name)?)));
+        found.find(|(_, value)| !value.is_empty())
     };
-    Road::Direct
+    let refuse = |name: &str, why: &dyn fmt::Display| {
+        let message =
+            format!("environment variable `{name}`, which `proxy = \"env\"` reads, {why}");
+        section.report(entry.key, Fault::at(entry.place, message));
+    };
+    let proxy = |names: &[&'static str]| {
+        let Some((name, value)) = first(names) else {
+            return Some(None);
+        };
+        let parsed = value.to_str().ok_or(Unusable::Encoding).and_then(|text| {
+            let origin = Origin::Env(name.into());
+            Ok(Proxy::parse(text, Written::Variable, name, &origin)?)
+        });
+        parsed.map_err(|why| refuse(name, &why)).ok().map(Some)
+    };
+    let except = match first(&["no_proxy", "NO_PROXY"]) {
+        None => Some(Vec::new()),
+        Some((name, value)) => {
+            let parsed = value
+                .to_str()
+                .ok_or(Unusable::Encoding)
+                .and_then(exceptions);
+            parsed.map_err(|why| refuse(name, &why)).ok()
+        }
+    };
+    let http = proxy(&["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]);
+    let https = proxy(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]);
+    Some(Proxies {
+        http: http?,
+        https: https?,
+        except: except?,
+    })
+}
+
+/// The entries of `NO_PROXY`, separated by commas or blanks.
+fn exceptions(text: &str) -> Result<Vec<Exception>, Unusable> {
+    let entries = text
+        .split([',', ' ', '\t'])
+        .filter(|entry| !entry.is_empty());
+    let parsed: Result<_, _> = entries.map(Exception::parse).collect();
+    Ok(parsed?)
 }

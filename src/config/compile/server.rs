@@ -1,5 +1,6 @@
 //! `[server]`, `[admin]` and `[log]`.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
@@ -8,6 +9,7 @@ use url::Url;
 use super::host;
 use super::secret::{Secrets, field_value};
 use crate::config::fault::Fault;
+use crate::config::mask::without_userinfo_and_query;
 use crate::config::section::{Section, Text};
 use crate::config::{Admin, AllowedHosts, Listen, Log, LogFormat, Server};
 use crate::connection::HeaderCase;
@@ -115,6 +117,7 @@ pub(super) fn server(section: Option<&Section<'_>>, listen: Vec<Listen>) -> Serv
         ),
         allowed_origins: Vec::new(),
         shutdown_grace: Duration::from_secs(30),
+        dns: Vec::new(),
     };
     let Some(section) = section else {
         return server;
@@ -131,7 +134,20 @@ pub(super) fn server(section: Option<&Section<'_>>, listen: Vec<Listen>) -> Serv
     if let Some(grace) = section.duration("shutdown_grace") {
         server.shutdown_grace = grace;
     }
+    if let Some(servers) = section.parse_each("dns", dns_server) {
+        server.dns = servers;
+    }
     server
+}
+
+/// `ADDRESS` or `ADDRESS:PORT`; a name would have to be resolved first.
+fn dns_server(text: &str) -> Result<SocketAddr, String> {
+    const PORT: u16 = 53;
+    let address = text.parse::<IpAddr>().map(|address| (address, PORT).into());
+    address.or_else(|_| text.parse()).map_err(|_| {
+        let text = without_userinfo_and_query(text);
+        format!("`{text}` is no DNS server; write its address, with its port if that is not {PORT}")
+    })
 }
 
 /// `server.preserve_header_case`, which each connection carries.

@@ -81,7 +81,9 @@ fn chain(
     let public = public_key(&*signing).ok_or(InvalidPkcs12::UnusableKey)?;
     let is_own = |(_, one): &&(&[u8], X509)| *public_key_of(one) == public;
     let own = certificates.iter().find(is_own);
-    let (der, mut last) = own.map(|(der, one)| (der, one)).ok_or(InvalidPkcs12::NoCertificate)?;
+    let (der, mut last) = own
+        .map(|(der, one)| (der, one))
+        .ok_or(InvalidPkcs12::NoCertificate)?;
     let mut chain = vec![CertificateDer::from(der.to_vec())];
     let signs = |issuer: &X509, one: &X509| {
         let (issuer, one) = (issuer.tbs_certificate(), one.tbs_certificate());

@@ -79,11 +79,13 @@ impl Relay {
         let mut tasks = JoinSet::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let upstream = Arc::new(Upstream {
+            absolute: None,
             dialer: Dialer {
                 host: "127.0.0.1".into(),
                 port: listener.local_addr().unwrap().port(),
                 tls: None,
                 road: Road::Direct,
+                proxy_tls: None,
                 resolver: Arc::default(),
             },
             spellings: None,
