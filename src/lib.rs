@@ -1,5 +1,6 @@
 //! keybearer: apps call localhost in plain HTTP, keybearer adds the keys.
 
+pub mod agent;
 pub mod auth;
 pub mod cli;
 pub mod config;

@@ -1,5 +1,7 @@
 //! The metric families, and one connection's children, resolved before they are counted on.
 
+mod agents;
+
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,6 +11,9 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
+
+use self::agents::AgentFamilies;
+pub use self::agents::AgentMetrics;
 
 /// Upper bounds of the duration histograms, in seconds.
 const BUCKETS: [f64; 14] = [
@@ -32,6 +37,7 @@ struct Families {
     reloads: IntCounterVec,
     last_reload_success: IntGauge,
     generation: IntGauge,
+    agents: Arc<AgentFamilies>,
 }
 
 impl Metrics {
@@ -130,6 +136,7 @@ impl Metrics {
                     "How many configurations were published",
                 )?,
             )?,
+            agents: Arc::new(AgentFamilies::new(&registry)?),
             registry,
         };
         let build = IntGaugeVec::new(
@@ -161,6 +168,16 @@ impl Metrics {
             families: Arc::clone(&self.0),
             name: Arc::clone(name),
         }
+    }
+
+    /// The children of one agent; made by asking for them, so that an absent agent is shown, too.
+    pub fn agent(&self, name: &str) -> AgentMetrics {
+        self.0.agents.agent(name)
+    }
+
+    /// Counts an agent that was not let in; without a name if that is none there may be.
+    pub fn agent_refused(&self, name: Option<&str>) {
+        self.0.agents.refused(name);
     }
 
     /// Counts a reload, and the generation it published.

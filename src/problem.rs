@@ -270,6 +270,10 @@ kinds! {
     TlsProtocol = 502, "tls-protocol", "tls_protocol_error", "Upstream TLS handshake failed";
     /// The upstream answered the TLS handshake with an alert.
     TlsAlert = 502, "tls-alert", "tls_alert_received", "Upstream refused the TLS handshake";
+    /// The on-prem agent that leads to the upstream is not connected.
+    AgentAbsent = 502, "agent-absent", "destination_unavailable", "Agent not connected";
+    /// The on-prem agent does not open connections to the upstream.
+    AgentRefused = 502, "agent-refused", "destination_ip_prohibited", "Agent refused the destination";
     /// The upstream closed the connection before it answered.
     ConnectionTerminated = 502, "connection-terminated", "connection_terminated", "Upstream closed the connection";
     /// The proxy on the way wants credentials, or others.

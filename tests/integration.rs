@@ -18,6 +18,7 @@
 
 mod harness;
 
+mod agent;
 mod aws;
 mod cli;
 mod clients;

@@ -30,6 +30,8 @@
 //! brings it to the child, which never has the key of the store. The job goes through a pipe: of neither
 //! is anything in arguments, in the environment, or in a log.
 //!
+//! Where an on-prem agent leads to the endpoint, this process asks: the agent's tunnels end with it.
+//!
 //! A code is exchanged, and a device polled, in this process: whoever consents is there, and does it again.
 
 pub mod errand;
@@ -87,6 +89,13 @@ impl Courier {
         authorization: Option<HeaderValue>,
         spool: &Arc<Spool>,
     ) -> Result<Answer, FetchFault> {
+        if endpoint.way().road.agent().is_some() {
+            // Its tunnels are this process' own: another has none of them.
+            mark(spool)
+                .await
+                .map_err(|error| endpoint.unreachable(&not_noted(&error)))?;
+            return endpoint.post(form, authorization).await;
+        }
         let job = Job::new(endpoint, &form, authorization.as_ref(), spool).to_bytes();
         let why = match start(spool) {
             Ok(mut child) => match timeout(LIFETIME, finish(&mut child, &job, spool)).await {

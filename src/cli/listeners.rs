@@ -12,6 +12,7 @@ use crate::proxy::serve::Bound;
 pub(super) struct Listeners {
     pub(super) proxy: Vec<Bound>,
     pub(super) console: Option<Bound>,
+    pub(super) agents: Option<Bound>,
     /// Files of Unix sockets that were made here.
     pub(super) sockets: Sockets,
 }
@@ -48,15 +49,21 @@ impl Listeners {
             .as_ref()
             .map(|admin| bind(&admin.listen, true))
             .transpose()?;
+        let agents = config
+            .agents
+            .as_ref()
+            .map(|agents| bind(&agents.listen, true))
+            .transpose()?;
         let left = inherited.left();
         anyhow::ensure!(
             left.is_empty(),
-            "the service manager passes listeners at {}, which neither server.listen nor admin.listen names; add them there, or take them out of the socket unit",
+            "the service manager passes listeners at {}, which none of server.listen, admin.listen and agents.listen names; add them there, or take them out of the socket unit",
             left.join(", ")
         );
         Ok(Self {
             proxy,
             console,
+            agents,
             sockets,
         })
     }

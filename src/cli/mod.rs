@@ -1,6 +1,7 @@
 //! Commands: arguments, help, dispatch. What a command was asked for goes to stdout, everything
 //! else to stderr.
 
+mod agent;
 mod check;
 mod connect;
 mod exchange;
@@ -129,6 +130,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Run the on-prem agent: let a proxy elsewhere reach upstreams of this network
+    ///
+    /// Dials out to the proxy's agents.listen and opens what --allow lists, nothing else; nothing
+    /// listens here. Needs no configuration file. Ends with 0 on SIGTERM or SIGINT when its connections
+    /// have ended, at most --shutdown-grace later; with 2 if it cannot be started as it is asked to.
+    Agent(#[command(flatten)] Box<agent::Arguments>),
     /// Print shell completions
     ///
     /// For bash: keybearer completions bash > /etc/bash_completion.d/keybearer
@@ -190,6 +197,7 @@ fn command() -> anyhow::Result<ExitCode> {
             external_id::external_id(&global, scope.as_deref(), json)
         }
         Some(Command::Status { json }) => status::status(&global, json),
+        Some(Command::Agent(arguments)) => agent::agent(&global, *arguments),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "keybearer", &mut script);

@@ -14,6 +14,8 @@ use tracing::{error, info, warn};
 
 use super::listeners::{Listeners, Sockets};
 use super::{Found, Global, UNUSABLE, complain, load, logging};
+use crate::agent;
+use crate::agent::registry::Agents;
 use crate::auth::courier::{self, Courier};
 use crate::auth::credentials::Credentials;
 use crate::config::source::Process;
@@ -56,7 +58,7 @@ pub(super) fn run(global: &Global) -> anyhow::Result<ExitCode> {
 
 /// Raises the limit of open files to what the system grants, as every caller needs one or two; and
 /// asks for no core file, as it would hold the secrets.
-fn set_limits() {
+pub(super) fn set_limits() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let files = getrlimit(Resource::Nofile);
     // Neither is worth a refusal to start: the first is a convenience, the second a precaution.
@@ -136,6 +138,7 @@ struct Parts {
     threads: usize,
     listeners: Vec<Bound>,
     console: Option<Bound>,
+    agents: Option<Bound>,
     sockets: Sockets,
     reader: Reader,
     upstreams: Arc<Upstreams>,
@@ -155,7 +158,8 @@ impl Parts {
         let set_level = logging::start(&config.log, global)?;
         info!(version = env!("CARGO_PKG_VERSION"), config = %location, "Starting");
         let metrics = Metrics::new()?;
-        let upstreams = Arc::new(Upstreams::default());
+        let agents = Arc::new(Agents::new(metrics.clone()));
+        let upstreams = Arc::new(Upstreams::behind(agents));
         let credentials = Arc::new(Credentials::new(
             control.clone(),
             Arc::clone(&upstreams),
@@ -174,6 +178,7 @@ impl Parts {
         let Listeners {
             proxy: listeners,
             console,
+            agents,
             sockets,
         } = Listeners::bind(&config)?;
         // Not before all is bound: a start that fails asks nobody for anything.
@@ -194,6 +199,7 @@ impl Parts {
             threads: config.server.threads,
             listeners,
             console,
+            agents,
             sockets,
             reader,
             upstreams,
@@ -225,6 +231,7 @@ impl Parts {
                 "Listening"
             );
             let console = Console {
+                agents: Arc::clone(self.upstreams.agents()),
                 metrics: self.metrics.clone(),
                 reloader: Arc::clone(&self.reloader),
                 reader: self.reader.clone(),
@@ -236,6 +243,15 @@ impl Parts {
             tokio::spawn(async move {
                 if let Err(error) = console::serve(console, listener).await {
                     error!(%error, "Console ended");
+                }
+            });
+        }
+        if let Some(Bound::Tcp(listener, address)) = self.agents {
+            info!(listener = "agents", %address, "Listening");
+            let agents = Arc::clone(self.upstreams.agents());
+            tokio::spawn(async move {
+                if let Err(error) = agent::server::serve(agents, listener).await {
+                    error!(%error, "Agents are not listened for");
                 }
             });
         }
@@ -312,20 +328,21 @@ async fn sweep(upstreams: Arc<Upstreams>) {
 }
 
 /// The signals that end the process.
-struct Signals {
+pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
-    fn new() -> io::Result<Self> {
+    pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
         })
     }
 
-    async fn next(&mut self) -> &'static str {
+    /// Waits for one.
+    pub(super) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.terminate.recv() => "SIGTERM",

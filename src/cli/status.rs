@@ -14,6 +14,8 @@ pub(super) fn status(global: &Global, json: bool) -> Result<ExitCode> {
     let remote = Remote::find(global)?;
     run(async {
         let answer = remote.ask(Method::GET, "/api/connections", None).await?;
+        let mut answer = answer;
+        answer["agents"] = remote.ask(Method::GET, "/api/agents", None).await?["agents"].take();
         let connections = answer["connections"]
             .as_array()
             .cloned()
@@ -24,16 +26,31 @@ pub(super) fn status(global: &Global, json: bool) -> Result<ExitCode> {
             print(&text)?;
         } else {
             print(table(&connections, SystemTime::now()).as_bytes())?;
+            print(absent(&answer["agents"]).as_bytes())?;
         }
-        let ready = connections
-            .iter()
-            .all(|connection| connection["state"] == "ready");
+        let ready = connections.iter().all(is_ready);
         Ok(if ready {
             ExitCode::SUCCESS
         } else {
             ExitCode::FAILURE
         })
     })
+}
+
+/// Whether a request could go through now: with a credential, and an agent if one leads there.
+fn is_ready(connection: &Value) -> bool {
+    connection["state"] == "ready" && connection["agent"]["connected"] != 0
+}
+
+/// A line per agent that is not connected.
+fn absent(agents: &Value) -> String {
+    let agents = agents.as_array().into_iter().flatten();
+    let absent = agents.filter(|agent| agent["connected"] == 0);
+    let line = |agent: &Value| {
+        let name = agent["name"].as_str().unwrap_or_default();
+        format!("agent {name} is not connected\n")
+    };
+    absent.map(line).collect()
 }
 
 const HEAD: [&str; 7] = [
@@ -113,6 +130,16 @@ mod tests {
     use super::*;
     use serde_json::json;
     use std::time::{Duration, UNIX_EPOCH};
+
+    #[test]
+    fn an_absent_agent_is_told_and_its_connections_are_not_ready() {
+        let agents = json!([{"name": "a", "connected": 0}, {"name": "b", "connected": 2}]);
+        assert_eq!(absent(&agents), "agent a is not connected\n");
+        let through =
+            |connected| json!({"state": "ready", "agent": {"name": "a", "connected": connected}});
+        assert!(is_ready(&json!({"state": "ready"})) && is_ready(&through(1)));
+        assert!(!is_ready(&through(0)) && !is_ready(&json!({"state": "stale"})));
+    }
 
     #[test]
     fn a_table_has_a_line_per_connection() {

@@ -1,6 +1,7 @@
 //! Shape to values: every key of every file becomes a part of [`Config`], and every fault is
 //! collected; nothing stops at the first.
 
+mod agents;
 mod auth;
 mod aws;
 mod azure;
@@ -67,15 +68,19 @@ fn values<'a>(context: &'a Context<'a>, roots: &[Section<'a>]) -> Config {
     let secrets = secret::Secrets::new(context);
     let listeners = server::listeners(server.as_ref(), admin.as_ref());
     let store = store::store(only(roots, "store").as_ref(), context, &secrets);
+    let agents = agents::Declared::new(only(roots, "agents"), &secrets);
     let shared = connection::Shared {
         secrets: &secrets,
         store: &store,
         listeners: &listeners,
         defaults: only(roots, "defaults"),
+        agents: &agents,
         header_case: server::header_case(server.as_ref()),
     };
+    let connections = connection::connections(context, roots, &shared);
     Config {
-        connections: connection::connections(context, roots, &shared),
+        agents: agents.agents(context, &secrets, &connections),
+        connections,
         admin: server::admin(admin.as_ref(), &listeners, &secrets),
         store,
         server: server::server(server.as_ref(), listeners.server),

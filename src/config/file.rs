@@ -17,7 +17,7 @@ pub(crate) static ROOT: Shape = Shape(&[
     ("defaults", Kind::Table(&DEFAULTS)),
     ("connections", Kind::Map(&Kind::Table(&CONNECTION))),
     ("callers", Kind::Later),
-    ("agents", Kind::Later),
+    ("agents", Kind::Table(&AGENTS)),
     ("webhooks", Kind::Later),
 ]);
 
@@ -93,6 +93,14 @@ static CONNECTION: Shape = Shape(&[
     ("limits", Kind::Table(&LIMITS)),
 ]);
 
+static AGENTS: Shape = Shape(&[
+    ("listen", Kind::Text),
+    ("certificate", Kind::Text),
+    ("key", Kind::Text),
+    ("client_ca", Kind::Text),
+    ("tokens", SECRETS),
+]);
+
 static EXPIRY_SIGNAL: Shape = Shape(&[
     ("status", Kind::Integer),
     ("header", Kind::Text),
@@ -132,7 +140,7 @@ static TLS_VERSION: Choice = Choice {
 static NETWORK: Shape = Shape(&[
     ("proxy", Kind::Secret(&SECRET)),
     ("no_proxy", Kind::Texts),
-    ("agent", Kind::Later),
+    ("agent", Kind::Text),
 ]);
 
 static ALLOW: Shape = Shape(&[("methods", Kind::Texts), ("paths", Kind::Texts)]);

@@ -28,6 +28,7 @@ use self::fault::Faults;
 use self::gather::gather;
 use self::source::{Location, Outside, Reader, Sources};
 use crate::connection::Connection;
+use crate::connection::agents::Access;
 use crate::secret::Secret;
 
 /// Reads the configuration at `location` whole, and reports everything that is wrong with it.
@@ -74,6 +75,8 @@ pub struct Config {
     pub store: Store,
     /// `[log]`.
     pub log: Log,
+    /// `[agents]`; none if there are to be none.
+    pub agents: Option<Agents>,
     /// `[connections]`, in the order of their names.
     pub connections: Vec<Arc<Connection>>,
 }
@@ -153,6 +156,15 @@ pub struct Admin {
     pub public_url: url::Url,
     /// What a client must present; always there unless `listen` is loopback or a Unix socket.
     pub token: Option<Secret>,
+}
+
+/// `[agents]`: where on-prem agents connect.
+#[derive(Clone, Debug)]
+pub struct Agents {
+    /// Where to listen; never a Unix socket.
+    pub listen: Listen,
+    /// What lets them in.
+    pub access: Arc<Access>,
 }
 
 /// `[store]`: where tokens are kept that must outlive a restart.

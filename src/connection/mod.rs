@@ -3,6 +3,7 @@
 //! Values that cannot be wrong: nothing here is optional that is needed, no text is left unparsed.
 //! The configuration compiles to these; everything above works on them.
 
+pub mod agents;
 pub mod allow;
 pub mod auth;
 pub mod aws;

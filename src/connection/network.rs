@@ -11,6 +11,8 @@ use super::url::Scheme;
 /// The way to every host that a connection needs: its base URL's, and those of its credential.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Road {
+    /// Through the on-prem agent of this name.
+    Agent(Arc<str>),
     /// Straight.
     #[default]
     Direct,
@@ -64,10 +66,18 @@ impl Road {
         }))
     }
 
+    /// The agent that it goes through.
+    pub fn agent(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Agent(name) => Some(name),
+            Self::Direct | Self::Proxied(_) => None,
+        }
+    }
+
     /// The road to one server: straight where no proxy leads there.
     pub fn toward(&self, scheme: Scheme, host: &str, port: u16) -> Self {
         match self {
-            Self::Direct => Self::Direct,
+            Self::Agent(_) | Self::Direct => self.clone(),
             Self::Proxied(proxies) => match proxies.toward(scheme, host, port) {
                 Some(_) => self.clone(),
                 None => Self::Direct,

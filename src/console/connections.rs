@@ -9,7 +9,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::Console;
+use super::agents::Leads;
 use super::guard::refuse;
+use crate::agent::registry::Agents;
 use crate::auth::state;
 use crate::live::{Live, expiry};
 use crate::problem::{Kind, Problem};
@@ -34,6 +36,9 @@ struct Shown<'a> {
     last_error: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_certificate: Option<expiry::Shown<'a>>,
+    /// Of one that goes through an on-prem agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<Leads>,
     /// Where a person can link it.
     #[serde(skip_serializing_if = "Option::is_none")]
     link: Option<String>,
@@ -42,7 +47,7 @@ struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    fn of(live: &'a Live, now: SystemTime) -> Self {
+    fn of(live: &'a Live, agents: &Agents, now: SystemTime) -> Self {
         let connection = &live.connection;
         let status = live.authenticator.credential().map(|c| c.value.status());
         let lease = status.as_ref().and_then(|status| status.lease.as_ref());
@@ -67,6 +72,7 @@ impl<'a> Shown<'a> {
                 .as_ref()
                 .and_then(|status| Some(status.problem()?.detail.clone())),
             client_certificate: expiry::Shown::of(connection, now),
+            agent: Leads::of(&connection.road, agents),
             link: live.link_page.clone(),
             requests,
             errors,
@@ -75,7 +81,7 @@ impl<'a> Shown<'a> {
 }
 
 /// A time as RFC 3339 has it, in whole seconds.
-fn rfc3339(at: SystemTime) -> String {
+pub(super) fn rfc3339(at: SystemTime) -> String {
     humantime::format_rfc3339_seconds(at).to_string()
 }
 
@@ -83,7 +89,10 @@ fn rfc3339(at: SystemTime) -> String {
 pub(super) async fn list(State(console): State<Arc<Console>>) -> Response {
     let now = SystemTime::now();
     let snapshot = console.reader.take();
-    let mut shown: Vec<_> = snapshot.lives().map(|live| Shown::of(live, now)).collect();
+    let mut shown: Vec<_> = snapshot
+        .lives()
+        .map(|live| Shown::of(live, &console.agents, now))
+        .collect();
     shown.sort_by(|a, b| a.name.cmp(&b.name));
     Json(serde_json::json!({ "connections": shown })).into_response()
 }
@@ -91,7 +100,7 @@ pub(super) async fn list(State(console): State<Arc<Console>>) -> Response {
 /// One connection.
 pub(super) async fn one(State(console): State<Arc<Console>>, Path(name): Path<String>) -> Response {
     match console.reader.take().live(&name) {
-        Some(live) => Json(Shown::of(live, SystemTime::now())).into_response(),
+        Some(live) => Json(Shown::of(live, &console.agents, SystemTime::now())).into_response(),
         None => refuse(&unknown()),
     }
 }

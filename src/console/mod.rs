@@ -6,6 +6,7 @@
 //! | `GET /readyz` | 200 when the listeners are bound, 503 while draining |
 //! | `GET /metrics` | the metrics in Prometheus' text format |
 //! | `GET /api/connections`, `GET /api/connections/NAME` | the connections, and where they stand |
+//! | `GET /api/agents` | the on-prem agents, and which are connected |
 //! | `POST /api/connections/NAME/link` | begins a consent; `DELETE` forgets the tokens |
 //! | `GET /api/connections/NAME/link/ID` | what came of a consent |
 //! | `POST /api/connections/NAME/test` | sends a request through a connection, and tells its phases |
@@ -17,6 +18,7 @@
 //! A web page that somebody was lured to can reach this port, too: so only our own host names are
 //! answered, nothing of another origin is, and what changes state needs a client that is no browser.
 
+mod agents;
 mod api;
 mod connections;
 mod external_id;
@@ -47,6 +49,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use self::guard::Exposure;
+use crate::agent::registry::Agents;
 use crate::auth::credentials::Credentials;
 use crate::auth::oauth2::consent::Consents;
 use crate::live::Reader;
@@ -68,6 +71,8 @@ const MAX_CONNECTIONS: usize = 256;
 
 /// What the console shows and does.
 pub struct Console {
+    /// What `/api/agents` shows.
+    pub agents: Arc<Agents>,
     /// What `/metrics` shows.
     pub metrics: Metrics,
     /// What `/api/reload` calls.
@@ -167,6 +172,7 @@ fn router(console: Console, exposure: Exposure) -> Router {
         .route("/healthz", get(api::healthz))
         .route("/readyz", get(api::readyz))
         .route("/metrics", get(api::metrics))
+        .route("/api/agents", get(agents::list))
         .route("/api/connections", get(connections::list))
         .route("/api/connections/{name}", get(connections::one))
         .route(

@@ -186,6 +186,7 @@ impl Publisher {
     /// A connection cannot be built.
     pub fn new(config: &Config, parts: Parts) -> Result<Self, BuildError> {
         let first = build(config, None, &parts)?;
+        let_agents_in(config, &parts);
         parts.metrics.loaded(Some(first.generation));
         first.measure();
         let current = Arc::new(ArcSwap::from_pointee(first));
@@ -205,6 +206,7 @@ impl Publisher {
         let before = self.current.load_full();
         let next = Arc::new(build(config, Some(&before), &self.parts)?);
         self.current.store(Arc::clone(&next));
+        let_agents_in(config, &self.parts);
         next.begin();
         next.measure();
         expiry::report(&next);
@@ -240,6 +242,14 @@ impl Publisher {
     pub fn reader(&self) -> Reader {
         Reader(Arc::clone(&self.current))
     }
+}
+
+fn let_agents_in(config: &Config, parts: &Parts) {
+    let access = config
+        .agents
+        .as_ref()
+        .map(|agents| Arc::clone(&agents.access));
+    parts.upstreams.agents().publish(access);
 }
 
 fn build(

@@ -55,6 +55,7 @@ struct Fixed {
     admin: Option<Listen>,
     store: Store,
     log_format: LogFormat,
+    agents: Option<Listen>,
 }
 
 impl Fixed {
@@ -65,6 +66,7 @@ impl Fixed {
             admin: config.admin.as_ref().map(|admin| admin.listen.clone()),
             store: config.store.clone(),
             log_format: config.log.format,
+            agents: config.agents.as_ref().map(|agents| agents.listen.clone()),
         }
     }
 
@@ -76,6 +78,7 @@ impl Fixed {
             ("admin.listen", self.admin != other.admin),
             ("store", self.store != other.store),
             ("log.format", self.log_format != other.log_format),
+            ("agents.listen", self.agents != other.agents),
         ];
         keys.into_iter()
             .filter_map(|(key, changed)| changed.then_some(key))

@@ -16,6 +16,8 @@ use super::journey::Journey;
 use super::peer::Peer;
 use super::security::{Security, is_about_client};
 use super::stream::Transport;
+use super::through;
+use crate::agent::registry::Agents;
 use crate::connection::network::Road;
 use crate::problem::{Kind, Problem};
 
@@ -34,6 +36,8 @@ pub(super) struct Dialer {
     pub(super) proxy_tls: Option<Security>,
     /// What knows the addresses of names.
     pub(super) resolver: Arc<Resolver>,
+    /// Who leads into private networks.
+    pub(super) agents: Arc<Agents>,
 }
 
 /// What a connection is for.
@@ -58,6 +62,16 @@ impl Dialer {
     ) -> Result<Transport, Problem> {
         let patience = Patience::new(limit);
         match &self.road {
+            Road::Agent(name) => {
+                let hop = self.hop();
+                let wire = through::agent(&self.agents, name, hop, patience, journey).await?;
+                let Some(security) = &self.tls else {
+                    return Ok(Transport::Tunnel(wire));
+                };
+                let peer = format!("{}:{} behind agent `{name}`", self.host, self.port);
+                let secured = shake_hands(hop, security, wire, &peer, patience, journey);
+                Ok(Transport::TunnelTls(Box::new(secured.await?)))
+            }
             Road::Proxied(_) => Box::pin(self.dial_through(purpose, patience, journey)).await,
             Road::Direct => {
                 let hop = self.hop();

@@ -29,6 +29,8 @@ pub struct Leg {
 /// What is done on the way to an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// A connection that an on-prem agent makes.
+    Agent,
     /// TCP to the upstream, or to the first hop on the way.
     Connect,
     /// A proxy's leave to go on.
@@ -43,6 +45,7 @@ impl Phase {
     /// As it is told.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Agent => "agent",
             Self::Connect => "connect",
             Self::Proxy => "proxy",
             Self::Resolve => "resolve",

@@ -20,6 +20,7 @@ mod race;
 pub mod replay;
 mod security;
 pub mod stream;
+mod through;
 pub mod tls;
 mod upload;
 pub mod wire;
@@ -48,6 +49,7 @@ use self::pool::Pool;
 use self::proxy::absolute::{self, Absolute};
 use self::security::Security;
 use self::stream::{Recase, UpstreamStream};
+use crate::agent::registry::Agents;
 use crate::connection::auth::{Auth, Field};
 use crate::connection::network::Road;
 use crate::connection::proxy::{Protocol, Proxy};
@@ -280,7 +282,8 @@ impl Upstream {
 fn is_settled(kind: Kind) -> bool {
     matches!(
         kind,
-        Kind::ProxyAuthentication
+        Kind::AgentRefused
+            | Kind::ProxyAuthentication
             | Kind::ProxyRefused
             | Kind::TlsAlert
             | Kind::TlsCertificate
@@ -302,9 +305,23 @@ pub struct Upstreams {
     /// By all of `tls` but `server_name`, which a handshake names by itself.
     configs: Mutex<HashMap<Tls, Weak<ClientConfig>>>,
     resolver: Arc<Resolver>,
+    agents: Arc<Agents>,
 }
 
 impl Upstreams {
+    /// Upstreams some of which these agents lead to.
+    pub fn behind(agents: Arc<Agents>) -> Self {
+        Self {
+            agents,
+            ..Self::default()
+        }
+    }
+
+    /// The agents that lead to some of them.
+    pub fn agents(&self) -> &Arc<Agents> {
+        &self.agents
+    }
+
     /// The upstream of a connection: the one there is for its identity, else a new one; none for
     /// `builtin:echo`.
     ///
@@ -376,6 +393,7 @@ impl Upstreams {
             road: identity.road.clone(),
             proxy_tls: proxy_security(&identity)?,
             resolver: Arc::clone(&self.resolver),
+            agents: Arc::clone(&self.agents),
         };
         let spellings = identity.spellings.clone();
         let upstream = Arc::new(Upstream {

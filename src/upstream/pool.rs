@@ -81,7 +81,7 @@ impl Pool {
             (std::mem::take(&mut state.idle), used)
         };
         let used = used || !kept.is_empty();
-        kept.retain_mut(|idle| now < idle.until && idle.link.is_reusable());
+        kept.retain_mut(|idle| now < idle.until && idle.link.is_surely_open());
         let mut state = self.state.lock();
         // What was put back meanwhile was used last: it stays on top.
         kept.append(&mut state.idle);

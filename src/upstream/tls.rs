@@ -74,7 +74,7 @@ fn own_roots(certificates: &[CertificateDer<'static>]) -> Result<RootCertStore, 
 
 /// The system's roots, read once; a certificate that cannot be parsed is left out, and where there
 /// is none at all, Mozilla's list serves.
-fn system_roots() -> Arc<RootCertStore> {
+pub fn system_roots() -> Arc<RootCertStore> {
     static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
     Arc::clone(ROOTS.get_or_init(|| {
         let loaded = rustls_native_certs::load_native_certs();

@@ -63,12 +63,34 @@ impl Authority {
     }
 }
 
+fn pem_block(label: &str, der: &[u8]) -> String {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let lines = text
+        .as_bytes()
+        .chunks(64)
+        .map(|line| std::str::from_utf8(line).unwrap());
+    let lines = lines.collect::<Vec<_>>().join("\n");
+    format!("-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n")
+}
+
 fn params_for(names: &[&str]) -> CertificateParams {
     let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
     CertificateParams::new(names).unwrap()
 }
 
 impl Certificate {
+    /// The chain as PEM.
+    pub fn pem(&self) -> String {
+        let blocks = self.chain.iter().map(|der| pem_block("CERTIFICATE", der));
+        blocks.collect()
+    }
+
+    /// The private key as PEM.
+    pub fn key_pem(&self) -> String {
+        pem_block("PRIVATE KEY", self.key.secret_der())
+    }
+
     /// A TLS acceptor that presents it and speaks HTTP/1.1.
     pub fn acceptor(&self) -> TlsAcceptor {
         let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -365,6 +365,11 @@ impl Keybearer {
         self.process.signal(signal);
     }
 
+    /// Where another listener of it is bound.
+    pub async fn listener(&mut self, name: &str) -> SocketAddr {
+        listening(&mut self.process, name).await
+    }
+
     /// Waits for its end.
     pub async fn exit(&mut self) -> Exit {
         self.process.exit().await

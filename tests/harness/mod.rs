@@ -1,6 +1,7 @@
 //! What the tests stand on: the built executable, upstreams that record, clients that write bytes,
 //! an authorization server with people who consent.
 
+mod agent;
 mod assertion;
 mod authorization_server;
 mod authorization_settings;
@@ -25,6 +26,7 @@ mod upstream;
 use std::future::Future;
 use std::time::Duration;
 
+pub use self::agent::{Agent, Site, TOKEN};
 pub use self::authorization_server::{AuthorizationServer, Mode, TokenRequest};
 pub use self::authorization_settings::{
     AuthorizationSettings, DEVICE_CODE, JWT_BEARER, OAuthClient,

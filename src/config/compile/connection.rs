@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::Method;
 
+use super::agents::Declared;
 use super::auth::{Target, auth, field_name};
 use super::host;
 use super::network::Network;
@@ -16,6 +17,7 @@ use crate::config::document::Document;
 use crate::config::fault::Fault;
 use crate::config::section::{Context, Entry, Section, Taken};
 use crate::connection::allow::Allow;
+use crate::connection::network::Road;
 use crate::connection::url::{BaseUrl, Destination, Prefix, Scheme};
 use crate::connection::{
     Connection, Cookies, HeaderCase, HttpVersion, Limits, Strip, Timeouts, Tls,
@@ -27,6 +29,7 @@ pub(super) struct Shared<'a, 's> {
     pub(super) listeners: &'s Listeners,
     pub(super) store: &'s Store,
     pub(super) defaults: Option<Section<'a>>,
+    pub(super) agents: &'s Declared<'a>,
     pub(super) header_case: HeaderCase,
 }
 
@@ -49,6 +52,7 @@ pub(super) fn connections<'a>(
             section("network").as_ref(),
             &Network::default(),
             shared.secrets,
+            shared.agents,
         ),
         authorities,
         names: Taken::new(),
@@ -91,7 +95,8 @@ impl<'a> Compiler<'a, '_> {
         let section = tables.below(entry)?;
         let prefix = self.prefix(&section, entry, is_named);
         let hosts = self.hosts(&section);
-        let base_url = self.base_url(&section);
+        let road = self.road(&section);
+        let base_url = self.base_url(&section, &road);
         let target = Target {
             connection: entry.key,
             base_url: base_url.as_ref(),
@@ -114,8 +119,6 @@ impl<'a> Compiler<'a, '_> {
         let timeouts = timeouts(below("timeouts").as_ref(), self.timeouts);
         let limits = limits(below("limits").as_ref(), self.limits);
         let tls = self.tls(&section, base_url.as_ref());
-        let network = below("network");
-        let network = Network::of(network.as_ref(), &self.network, self.shared.secrets);
         Some(Connection {
             name: Arc::from(entry.key),
             prefix: prefix?,
@@ -131,9 +134,17 @@ impl<'a> Compiler<'a, '_> {
             timeouts,
             limits,
             tls,
-            road: network.road(),
+            road,
             header_case: self.shared.header_case,
         })
+    }
+
+    fn road(&self, section: &Section<'a>) -> Road {
+        let Shared {
+            secrets, agents, ..
+        } = self.shared;
+        let network = section.section("network");
+        Network::of(network.as_ref(), &self.network, secrets, agents).road()
     }
 
     /// Whether the name is good, and no other connection's.
@@ -197,7 +208,7 @@ impl<'a> Compiler<'a, '_> {
         hosts
     }
 
-    fn base_url(&self, section: &Section<'a>) -> Option<BaseUrl> {
+    fn base_url(&self, section: &Section<'a>, road: &Road) -> Option<BaseUrl> {
         let Some(entry) = section.entry("base_url") else {
             section.missing(
                 "base_url",
@@ -206,8 +217,9 @@ impl<'a> Compiler<'a, '_> {
             return None;
         };
         let base_url = section.parse("base_url", BaseUrl::parse)?;
-        if self.context.documents.iter().any(Document::is_broken) {
-            // Where keybearer listens may stand in what could not be read.
+        // Behind an agent, names and addresses are those of its network. And where keybearer listens
+        // may stand in what could not be read.
+        if road.agent().is_some() || self.context.documents.iter().any(Document::is_broken) {
             return Some(base_url);
         }
         let mut listeners = self.shared.listeners.iter();

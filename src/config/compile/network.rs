@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::agents::Declared;
 use super::secret::Secrets;
 use crate::config::fault::Fault;
 use crate::config::section::{Entry, Section};
@@ -16,27 +17,44 @@ pub(super) struct Network {
     /// Without `except`, which is a key of its own; those of the environment excepted.
     proxies: Proxies,
     except: Vec<Exception>,
+    /// In place of proxies.
+    agent: Option<Arc<str>>,
 }
 
 impl Network {
-    /// A `network` table, what it leaves open taken from `defaults`.
+    /// A `network` table, what it leaves open taken from `defaults`; `agents` are those it may name.
+    ///
+    /// Proxy and agent are two answers to one question: the one that stands in the table counts.
     pub(super) fn of<'a>(
         section: Option<&Section<'a>>,
         defaults: &Self,
         secrets: &Secrets<'a>,
+        agents: &Declared<'_>,
     ) -> Self {
         let Some(section) = section else {
             return defaults.clone();
         };
+        if let (Some(agent), true) = (section.entry("agent"), section.has("proxy")) {
+            let message = "`agent` and `proxy` exclude each other: a connection takes one road";
+            section.report("agent", Fault::at(agent.key_place, message));
+        }
         let except = section.parse_each("no_proxy", Exception::parse);
+        let agent = agents.agent(section).or_else(|| {
+            let inherited = defaults.agent.clone();
+            inherited.filter(|_| !section.has("proxy"))
+        });
         Self {
             proxies: proxies(section, secrets).unwrap_or_else(|| defaults.proxies.clone()),
             except: except.unwrap_or_else(|| defaults.except.clone()),
+            agent,
         }
     }
 
     /// The road that it makes.
     pub(super) fn road(&self) -> Road {
+        if let Some(agent) = &self.agent {
+            return Road::Agent(Arc::clone(agent));
+        }
         if self.proxies.http.is_none() && self.proxies.https.is_none() {
             return Road::Direct;
         }

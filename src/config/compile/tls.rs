@@ -60,15 +60,16 @@ impl<'a, 's> Authorities<'a, 's> {
         Tls {
             client: client.or_else(|| defaults.client.clone()),
             ca_certificate: self
-                .ca_certificate(section)
+                .certificates(section, "ca_certificate")
                 .or_else(|| defaults.ca_certificate.clone()),
             server_name: server_name.or_else(|| defaults.server_name.clone()),
             min_version: least.unwrap_or(defaults.min_version),
         }
     }
 
-    fn ca_certificate(&self, section: &Section<'a>) -> Option<Certificates> {
-        let written = section.text("ca_certificate")?;
+    /// The certificates in the file that `key` names.
+    pub(super) fn certificates(&self, section: &Section<'a>, key: &str) -> Option<Certificates> {
+        let written = section.text(key)?;
         let path = self.context.document(written.place).resolve(written.text);
         if let Some(known) = self.files.borrow().get(&path) {
             return Some(Arc::clone(known));

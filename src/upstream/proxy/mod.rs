@@ -43,7 +43,7 @@ impl Dialer {
         };
         match &self.road {
             Road::Proxied(proxies) => proxies.of(scheme),
-            Road::Direct => None,
+            Road::Agent(_) | Road::Direct => None,
         }
     }
 

@@ -87,6 +87,7 @@ impl Relay {
                 road: Road::Direct,
                 proxy_tls: None,
                 resolver: Arc::default(),
+                agents: Arc::default(),
             },
             spellings: None,
             pool: Pool::default(),

@@ -1,0 +1,209 @@
+//! One CONNECT, at the agent's end: the list is asked, the name resolved, the connection made, and then
+//! bytes are relayed until both sides have ended.
+
+use std::future::poll_fn;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason as Reset, RecvStream};
+use http::{HeaderMap, HeaderName, Method, Request, Response};
+use tokio::io::copy_bidirectional_with_sizes;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{Instant, timeout_at};
+use tracing::{debug, info};
+
+use super::allow::{Allow, Destination, Host};
+use super::refusal::{Reason, Refusal};
+use super::stream::TunnelStream;
+
+/// How long the proxy waits for the connection, in milliseconds.
+pub(super) const LIMIT: HeaderName = HeaderName::from_static("keybearer-connect-timeout");
+
+/// For a connection, whatever the proxy says.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// What is read at once in each direction, in bytes.
+const PIECE: usize = 32 << 10;
+
+/// Answers one CONNECT and relays what follows.
+pub(super) async fn carry(
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    allow: &Allow,
+) {
+    let (head, recv) = request.into_parts();
+    let asked = head.uri.authority().map(http::uri::Authority::as_str);
+    let asked = asked.unwrap_or_default().to_owned();
+    let opened = match (&head.method == Method::CONNECT, Destination::parse(&asked)) {
+        (true, Some(destination)) => {
+            let opening = open(&destination, allow, patience(&head.headers));
+            match unless_reset(&mut respond, opening).await {
+                Some(opened) => opened,
+                None => return,
+            }
+        }
+        _ => Err(Refusal::new(
+            Reason::NotListed,
+            format!("`{asked}` is no host and port"),
+        )),
+    };
+    let socket = match opened {
+        Ok(socket) => socket,
+        Err(refusal) => {
+            let error = refusal.reason.error();
+            info!(
+                destination = asked,
+                error,
+                detail = refusal.detail,
+                "Not connected"
+            );
+            // The proxy may have gone meanwhile.
+            let _ = respond.send_response(refusal.to_response(), true);
+            return;
+        }
+    };
+    debug!(destination = asked, "Connected");
+    let Ok(send) = respond.send_response(Response::new(()), false) else {
+        return;
+    };
+    relay(TunnelStream::new(recv, send, None), socket).await;
+}
+
+/// Gives up when the proxy does.
+async fn unless_reset<T>(
+    respond: &mut SendResponse<Bytes>,
+    opening: impl Future<Output = T>,
+) -> Option<T> {
+    let mut opening = pin!(opening);
+    poll_fn(|cx| match opening.as_mut().poll(cx) {
+        Poll::Ready(opened) => Poll::Ready(Some(opened)),
+        Poll::Pending => respond.poll_reset(cx).map(|_| None),
+    })
+    .await
+}
+
+/// A little less than the proxy waits, so that it is told why.
+fn patience(headers: &HeaderMap) -> Duration {
+    let limit = headers.get(LIMIT).and_then(|limit| limit.to_str().ok());
+    let limit = limit.and_then(|limit| limit.parse().ok());
+    limit
+        .map_or(LONGEST, Duration::from_millis)
+        .min(LONGEST)
+        .mul_f64(0.9)
+}
+
+/// Connects to exactly an address that was checked: a name could have another when it is asked again.
+async fn open(
+    destination: &Destination,
+    allow: &Allow,
+    limit: Duration,
+) -> Result<TcpStream, Refusal> {
+    if !allow.lists(destination) {
+        let detail = format!("add `--allow '{destination}'` there");
+        return Err(Refusal::new(Reason::NotListed, detail));
+    }
+    let until = Instant::now() + limit;
+    let addresses = resolve(destination, until).await?;
+    let mut permitted = Vec::new();
+    let mut prohibited = None;
+    for address in addresses {
+        match allow.check(destination, address) {
+            Ok(()) => permitted.push(address),
+            Err(special) => prohibited = Some((address, special)),
+        }
+    }
+    if let (true, Some((address, special))) = (permitted.is_empty(), prohibited) {
+        let listed = Destination {
+            host: Host::Address(address.to_canonical()),
+            port: destination.port,
+        };
+        let detail = format!(
+            "its address there is {address} ({special}), which no name leads to; if it is meant, add `--allow '{listed}'` there"
+        );
+        return Err(Refusal::new(Reason::AddressProhibited, detail));
+    }
+    first_of(&permitted, destination.port, until).await
+}
+
+async fn resolve(destination: &Destination, until: Instant) -> Result<Vec<IpAddr>, Refusal> {
+    let name = match &destination.host {
+        Host::Address(address) => return Ok(vec![*address]),
+        Host::Name(name) => name,
+    };
+    let not_resolved = |why: &str| {
+        let detail = format!(
+            "its name is not resolved there ({why}); check the DNS settings of the agent's machine"
+        );
+        Refusal::new(Reason::NotResolved, detail)
+    };
+    match timeout_at(until, lookup_host((&**name, destination.port))).await {
+        Ok(Ok(found)) => {
+            let addresses: Vec<_> = found.map(|address| address.ip()).collect();
+            match addresses.is_empty() {
+                true => Err(not_resolved("it has no address")),
+                false => Ok(addresses),
+            }
+        }
+        Ok(Err(error)) => Err(not_resolved(&error.to_string())),
+        Err(_) => Err(not_resolved("nobody answered in time")),
+    }
+}
+
+/// Tries the addresses in turn, each for its share of the time.
+async fn first_of(addresses: &[IpAddr], port: u16, until: Instant) -> Result<TcpStream, Refusal> {
+    let mut last = Refusal::new(Reason::NotResolved, "its name has no address there");
+    for (index, &address) in addresses.iter().enumerate() {
+        let address = SocketAddr::new(address, port);
+        let left = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
+        let share = until.saturating_duration_since(Instant::now()) / left;
+        match timeout_at(Instant::now() + share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                // Heads leave at once; without it they may wait for an acknowledgement.
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
+            Ok(Err(error)) => last = failed(address, &error),
+            Err(_) => {
+                let detail = format!(
+                    "{address} took no connection in time; check firewalls between the agent and it"
+                );
+                last = Refusal::new(Reason::TimedOut, detail);
+            }
+        }
+    }
+    Err(last)
+}
+
+fn failed(address: SocketAddr, error: &io::Error) -> Refusal {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => {
+            let detail =
+                format!("{address} refused the connection; check that it runs, and the port");
+            Refusal::new(Reason::ConnectionRefused, detail)
+        }
+        ErrorKind::TimedOut => Refusal::new(
+            Reason::TimedOut,
+            format!("{address} did not answer; check firewalls between the agent and it"),
+        ),
+        _ => Refusal::new(
+            Reason::Unreachable,
+            format!("{address} cannot be reached ({error}); check the agent's network"),
+        ),
+    }
+}
+
+/// Relays until both sides have ended; what breaks on one side is broken off on the other.
+async fn relay(mut stream: TunnelStream, mut socket: TcpStream) {
+    let relayed = copy_bidirectional_with_sizes(&mut stream, &mut socket, PIECE, PIECE).await;
+    if let Err(error) = relayed {
+        debug!(%error, "Connection broke");
+        // RFC 9113 section 8.5: either end's RST is the other's.
+        stream.reset(Reset::CONNECT_ERROR);
+        let _ = socket.set_zero_linger();
+    }
+}

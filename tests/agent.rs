@@ -1,0 +1,11 @@
+//! The on-prem agent (section 6): connections through it, what it opens, how it comes and goes.
+
+mod passing;
+
+use crate::harness::connection;
+
+/// A connection `erp` that goes through the agent `dc`.
+fn erp(base_url: &str, rest: &str) -> String {
+    let rest = format!("network = {{ agent = \"dc\" }}\n{rest}");
+    connection("erp", base_url, &rest)
+}
