@@ -1,6 +1,8 @@
 //! Every answer of keybearer's own: [`Problem`], as RFC 9457 problem details with an RFC 9209
 //! `Proxy-Status` field, so that a caller can tell it from the upstream's answer.
 
+pub mod grpc;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +26,7 @@ struct Inside {
     credential_state: Option<&'static str>,
     link: Option<String>,
     retry_after: Option<Duration>,
+    reset: Option<u32>,
 }
 
 impl Problem {
@@ -40,6 +43,7 @@ impl Problem {
             credential_state: None,
             link: None,
             retry_after: None,
+            reset: None,
         }))
     }
 
@@ -86,6 +90,13 @@ impl Problem {
         self
     }
 
+    /// Keeps the code of HTTP/2 with which the upstream reset the stream (RFC 9113 section 7).
+    #[must_use]
+    pub fn with_reset(mut self, code: u32) -> Self {
+        self.0.reset = Some(code);
+        self
+    }
+
     /// What went wrong.
     pub fn kind(&self) -> Kind {
         self.0.kind
@@ -112,6 +123,7 @@ impl Problem {
             credential_state,
             link,
             retry_after,
+            reset: _,
         } = &*self.0;
         let body = Body {
             r#type: kind.uri(),
@@ -280,6 +292,8 @@ kinds! {
     ProxyAuthentication = 502, "proxy-authentication", "proxy_configuration_error", "Proxy wants credentials";
     /// The proxy on the way does not lead to the upstream, by its own rules.
     ProxyRefused = 502, "proxy-refused", "destination_unavailable", "Proxy refused to lead there";
+    /// The upstream reset the stream that the request was on, before it answered.
+    StreamReset = 502, "stream-reset", "http_response_incomplete", "Upstream reset the stream";
     /// The upstream's answer is not HTTP.
     ProtocolError = 502, "protocol-error", "http_protocol_error", "Upstream answer is not HTTP";
     /// The upstream's answer has a head larger than can be read.

@@ -323,7 +323,7 @@ impl Endpoint {
 
     fn broken_off(&self, fault: &AnswerFault) -> FetchFault {
         self.unreachable(match fault {
-            AnswerFault::Broken(_) => "its answer broke off",
+            AnswerFault::Broken(_) | AnswerFault::Reset(_) => "its answer broke off",
             AnswerFault::Stalled => "it stopped sending its answer",
         })
     }

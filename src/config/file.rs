@@ -110,8 +110,8 @@ static EXPIRY_SIGNAL: Shape = Shape(&[
 ]);
 
 static HTTP: Choice = Choice {
-    now: &["auto", "1.1"],
-    later: &["2"],
+    now: &["auto", "1.1", "2"],
+    later: &[],
 };
 
 static COOKIES: Choice = Choice {

@@ -71,6 +71,8 @@ pub enum HttpVersion {
     Auto,
     /// HTTP/1.1 only.
     Http11,
+    /// HTTP/2 only: agreed on by ALPN, or in cleartext by prior knowledge.
+    Http2,
 }
 
 /// What happens to the caller's `Cookie` and the upstream's `Set-Cookie`.

@@ -54,7 +54,7 @@ pub struct Live {
     /// The `Host` field that its upstream gets.
     pub host: HeaderValue,
     /// What is taken out of its requests.
-    pub strip: Strip,
+    pub strip: Arc<Strip>,
     /// What its requests are given.
     pub authenticator: Authenticator,
     /// What answers; none for `builtin:echo`.
@@ -95,7 +95,7 @@ impl Live {
         })?;
         Ok(Self {
             host: connection.base_url.host_field(),
-            strip: Strip::new(connection),
+            strip: Arc::new(Strip::new(connection)),
             link_page: public_url
                 .filter(|_| authenticator.credential().is_some_and(|c| c.is_linkable()))
                 .map(|url| below(url, &format!("link/{}", connection.name)).into()),

@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, HOST};
 use http::request::Parts;
 use http::{HeaderMap, Response, Uri};
+use http_body::Body;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -126,6 +127,10 @@ fn allowed(connection: &Connection, head: &Parts, prefix_len: usize) -> Result<(
     Ok(())
 }
 
+/// So much content is kept for a second connection, where the first may refuse a request that it has
+/// not looked at: a connection of HTTP/2 that ends says so while requests are on their way.
+const KEPT_FOR_ANOTHER: u64 = 64 << 10;
+
 /// The caller's content, refused at once where its announced length is over the limit.
 ///
 /// It is kept while it is sent where an expired credential may ask for it once more.
@@ -149,10 +154,22 @@ fn bounded(
         Some(told) => told.may_stream() && length.is_some_and(|it| it <= limits.signed_body),
         None => live.authenticator.credential().is_some(),
     };
+    // Trailers follow content whose length was not told; none is signed.
+    let may_trail = told.is_none() && incoming.size_hint().exact().is_none();
+    let strip = || may_trail.then(|| Arc::clone(&live.strip));
     if is_kept {
-        return Ok(Content::kept(incoming, limit, limits.signed_body));
+        let most = limits.signed_body;
+        return Ok(Content::kept(incoming, limit, most, strip()));
     }
-    Ok(Content::streamed(incoming, limit))
+    let upstream = live.upstream.as_ref();
+    if told.is_none() && upstream.is_some_and(|upstream| upstream.is_multiplexed()) {
+        let most = limits.signed_body.min(KEPT_FOR_ANOTHER);
+        return Ok(Content::kept(incoming, limit, most, strip()));
+    }
+    match strip() {
+        Some(strip) => Ok(Content::trailed(incoming, limit, strip)),
+        None => Ok(Content::streamed(incoming, limit)),
+    }
 }
 
 fn length(headers: &HeaderMap) -> Option<u64> {

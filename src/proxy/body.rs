@@ -62,12 +62,14 @@ impl Body for AnswerBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
         let this = self.get_mut();
+        this.record.caller().asked();
         let polled = match &mut this.content {
             Answer::Nothing => Poll::Ready(None),
             Answer::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Answer::Peeked(peeked) => peeked.poll_frame(cx),
             Answer::Upstream(body) => Pin::new(body).poll_frame(cx),
         };
+        let polled = polled.map_ok(|frame| this.record.tidied(frame));
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 this.record.wrote(frame.data_ref().map_or(0, Bytes::len));

@@ -8,12 +8,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Proxy;
+use super::bundle::Bundle;
 
 /// For a request's head, from the first byte or the end of the answer before it: a caller that
 /// sends nothing, or too slowly, is let go.
-const HEAD_DEADLINE: Duration = Duration::from_secs(75);
+pub(super) const HEAD_DEADLINE: Duration = Duration::from_secs(75);
 
-/// The connection that a caller's requests come on.
+/// The connection that a caller's requests come on; on HTTP/2, the stream that one comes on.
 ///
 /// All of it is read and written by the one task that serves the connection; atomics only let its
 /// parts share it.
@@ -34,6 +35,8 @@ pub(super) struct Caller {
     pressed: AtomicBool,
     /// How long it may take nothing, in milliseconds.
     patience: AtomicU64,
+    /// The streams that this one is one of, on HTTP/2.
+    bundle: Option<Arc<Bundle>>,
 }
 
 const TAKING: u64 = u64::MAX;
@@ -60,6 +63,38 @@ impl Caller {
             blocked: AtomicU64::new(TAKING),
             pressed: AtomicBool::new(false),
             patience: AtomicU64::new(milliseconds(HEAD_DEADLINE)),
+            bundle: None,
+        }
+    }
+
+    /// A stream of the connection `of`.
+    pub(super) fn stream(of: &Self, bundle: &Arc<Bundle>) -> Self {
+        Self {
+            bundle: Some(Arc::clone(bundle)),
+            ..Self::new(Arc::clone(&of.proxy), of.local)
+        }
+    }
+
+    /// Notes that a piece of an answer was handed out, and so whether the caller takes it: on HTTP/2
+    /// each stream is taken for itself.
+    pub(super) fn handed(&self, bytes: usize) {
+        if let Some(bundle) = &self.bundle {
+            bundle.handed(bytes);
+            self.takes(false);
+        }
+    }
+
+    /// Notes that the caller has taken what was handed out.
+    pub(super) fn asked(&self) {
+        if self.bundle.is_some() {
+            self.takes(true);
+        }
+    }
+
+    /// Notes that the caller went away before it was answered.
+    pub(super) fn turned_away(&self) {
+        if let Some(bundle) = &self.bundle {
+            bundle.turned_away();
         }
     }
 
@@ -135,6 +170,16 @@ impl Caller {
     pub(super) fn press(&self) -> bool {
         self.blocked.load(Ordering::Relaxed) != TAKING
             && !self.pressed.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether the caller takes nothing of what is written.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed) != TAKING
+    }
+
+    /// When the connection was opened.
+    pub(super) fn opened(&self) -> Instant {
+        self.opened
     }
 
     /// Whether such a write is to be made.

@@ -3,10 +3,14 @@
 mod admit;
 mod attempt;
 mod body;
+mod bundle;
 mod caller;
 mod expiry;
+mod flood;
 pub mod inherited;
+mod multiplexed;
 mod payload;
+mod preface;
 mod record;
 mod refusal;
 pub mod serve;
@@ -20,7 +24,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use http::header::CONTENT_LENGTH;
-use http::{HeaderValue, Method, Response};
+use http::{HeaderValue, Method, Response, Version};
 use http_body::Body;
 use hyper::Request;
 use hyper::body::Incoming;
@@ -78,6 +82,9 @@ fn handle(
     mut request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> + Send {
     caller.begin();
+    if request.version() == Version::HTTP_2 {
+        multiplexed::adapt(&mut request);
+    }
     let mut record = Record::begin(Arc::clone(&caller), &request);
     let upgrade = upgrade::asked_for(&mut request);
     let mut admitted = admit(&caller, request, upgrade, &mut record);
@@ -100,7 +107,10 @@ fn handle(
 #[cold]
 fn refuse(problem: &Problem, mut record: Box<Record>) -> Response<AnswerBody> {
     record.refused(problem);
-    let mut response = problem.to_response();
+    let mut response = match record.is_grpc() {
+        true => problem.to_grpc(),
+        false => problem.to_response(),
+    };
     if let Some(origin) = record.origin() {
         cors::allow(response.headers_mut(), origin);
     }

@@ -3,14 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, StatusCode, Uri};
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, StatusCode, Uri, Version};
+use http_body::Frame;
 use hyper::Request;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::Caller;
 use crate::live::Live;
-use crate::problem::Problem;
+use crate::problem::{Problem, grpc};
+use crate::request::answer;
 use crate::upstream::body::AnswerFault;
 use crate::upstream::fault::chain;
 
@@ -31,6 +35,8 @@ pub(super) struct Record {
     status: Option<StatusCode>,
     bytes: u64,
     whole: bool,
+    /// Whether the caller speaks gRPC, and cannot read problem details.
+    is_grpc: bool,
 }
 
 impl Record {
@@ -49,6 +55,7 @@ impl Record {
             status: None,
             bytes: 0,
             whole: false,
+            is_grpc: is_grpc(request),
         })
     }
 
@@ -103,8 +110,32 @@ impl Record {
         }
     }
 
+    /// Whether the caller speaks gRPC.
+    pub(super) fn is_grpc(&self) -> bool {
+        self.is_grpc
+    }
+
+    /// Where the request came from.
+    pub(super) fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
     pub(super) fn wrote(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
+        self.caller.handed(bytes);
+    }
+
+    /// Step 8 for what follows an answer's content.
+    pub(super) fn tidied(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        if !frame.is_trailers() {
+            return frame;
+        }
+        let mut trailers = frame.into_trailers().unwrap_or_default();
+        answer::strip_trailers(&mut trailers);
+        if let Some(live) = &self.live {
+            live.strip.answer(&mut trailers);
+        }
+        Frame::trailers(trailers)
     }
 
     /// Nothing more is to be written.
@@ -144,6 +175,9 @@ impl Drop for Record {
     fn drop(&mut self) {
         let now = Instant::now();
         self.caller.done(now);
+        if self.status.is_none() {
+            self.caller.turned_away();
+        }
         let duration = now.saturating_duration_since(self.begun);
         // No status: the caller went away before there was one to answer with (nginx's 499).
         let status = self
@@ -158,6 +192,13 @@ impl Drop for Record {
             self.log(path, status, duration);
         }
     }
+}
+
+/// Whether a request is one of gRPC, which is spoken on HTTP/2 alone.
+fn is_grpc<B>(request: &Request<B>) -> bool {
+    request.version() == Version::HTTP_2
+        && (request.headers().get(CONTENT_TYPE))
+            .is_some_and(|media| grpc::is_media(media.as_bytes()))
 }
 
 /// Milliseconds with three decimals, as log lines have them.

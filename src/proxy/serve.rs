@@ -32,15 +32,16 @@ use tokio::sync::watch;
 use tracing::debug;
 
 use super::caller::Caller;
+use super::preface::{self, Spoken};
 use super::stream::CallerStream;
-use super::{Proxy, handle};
+use super::{Proxy, handle, multiplexed};
 use crate::config::Listen;
 use crate::connection::HeaderCase;
 use crate::upstream::deadline::Deadline;
 use crate::upstream::fault::chain;
 
 /// Larger heads are refused with 431, in bytes.
-const MAX_HEAD: usize = 64 << 10;
+pub(super) const MAX_HEAD: usize = 64 << 10;
 
 /// A bound listener that nobody accepts on yet.
 #[derive(Debug)]
@@ -203,14 +204,21 @@ impl ServerApp for App {
     }
 }
 
-/// Speaks HTTP/1.1 on a caller's stream until it ends.
+/// Speaks with a caller what it speaks, until its stream ends.
 async fn speak(
     stream: Stream,
     caller: Arc<Caller>,
     preserve_header_case: bool,
     shutdown: ShutdownWatch,
 ) {
-    let io = CallerStream::new(stream, Arc::clone(&caller));
+    let mut io = CallerStream::new(stream, Arc::clone(&caller));
+    match preface::read(&mut io, &caller, &shutdown).await {
+        Some(Spoken::Http1) => {}
+        Some(Spoken::Http2) => {
+            return Box::pin(multiplexed::speak(io, caller, shutdown)).await;
+        }
+        None => return,
+    }
     let service = {
         let caller = Arc::clone(&caller);
         service_fn(move |request| handle(Arc::clone(&caller), request))
@@ -225,7 +233,7 @@ async fn speak(
     );
     let stopped = {
         let mut told = pin!(stop(shutdown.clone()));
-        let mut idle = Idle(Deadline::new(Duration::ZERO));
+        let mut idle = Idle::new(Deadline::new(Duration::ZERO));
         let mut asked = false;
         std::future::poll_fn(|cx| {
             loop {
@@ -259,17 +267,22 @@ async fn speak(
     }
 }
 
-async fn stop(mut shutdown: ShutdownWatch) {
+/// Ready once everybody is told to stop.
+pub(super) async fn stop(mut shutdown: ShutdownWatch) {
     // An error means that nobody can tell us to stop any more: as good as being told.
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
 /// Ends a connection that is idle for too long, whose next head does not come to its end, or whose
 /// caller takes nothing of its answer.
-struct Idle(Deadline);
+pub(super) struct Idle(Deadline);
 
 impl Idle {
-    fn poll_over(&mut self, cx: &mut Context<'_>, caller: &Caller) -> Poll<()> {
+    pub(super) fn new(deadline: Deadline) -> Self {
+        Self(deadline)
+    }
+
+    pub(super) fn poll_over(&mut self, cx: &mut Context<'_>, caller: &Caller) -> Poll<()> {
         let Some(deadline) = caller.deadline() else {
             return Poll::Pending;
         };

@@ -31,6 +31,8 @@ pub(super) struct CallerStream {
     flushed: bool,
     /// What stands in for hyper's own refusal.
     instead: Bytes,
+    /// What was read already, to be read again.
+    begun: Bytes,
 }
 
 impl CallerStream {
@@ -40,7 +42,13 @@ impl CallerStream {
             caller,
             flushed: true,
             instead: Bytes::new(),
+            begun: Bytes::new(),
         }
+    }
+
+    /// Puts back what was read, in front of what follows it.
+    pub(super) fn put_back(&mut self, begun: Bytes) {
+        self.begun = begun;
     }
 
     /// Takes hyper's own refusal, if it is one.
@@ -104,8 +112,13 @@ impl Read for CallerStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buf: ReadBufCursor<'_>,
+        mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.begun.is_empty() {
+            let count = self.begun.len().min(buf.remaining());
+            buf.put_slice(&self.begun.split_to(count));
+            return Poll::Ready(Ok(()));
+        }
         let read = Pin::new(&mut self.inner).poll_read(cx, buf);
         if read.is_ready() && !self.flushed {
             self.caller.sends();

@@ -6,12 +6,16 @@ use http::header::{CONTENT_LENGTH, CONTENT_LOCATION, LOCATION, TRANSFER_ENCODING
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::names::NameSet;
-use super::strip::{HOP_BY_HOP, remove_nominated, remove_where};
+use super::strip::{HOP_BY_HOP, UNFIT_FOR_TRAILERS, remove_nominated, remove_where};
 use crate::connection::url::{BaseUrl, Destination, rest_after};
 use crate::connection::{Connection, Cookies};
 use crate::problem::PROXY_STATUS;
 
 static ALWAYS: LazyLock<NameSet> = LazyLock::new(|| HOP_BY_HOP.into_iter().collect());
+static NOT_IN_TRAILERS: LazyLock<NameSet> = LazyLock::new(|| {
+    let ours = ["proxy-status", "www-authenticate", "authorization"];
+    UNFIT_FOR_TRAILERS.into_iter().chain(ours).collect()
+});
 static WITH_COOKIES: LazyLock<NameSet> = LazyLock::new(|| {
     HOP_BY_HOP
         .into_iter()
@@ -48,6 +52,14 @@ pub fn strip(headers: &mut HeaderMap, cookies: Cookies) {
         Cookies::Strip => &WITH_COOKIES,
     };
     remove_where(headers, |name| unwanted.contains(name));
+}
+
+/// Takes out of what follows an answer's content what would be taken out of its head, and what may
+/// stand in no trailer.
+pub fn strip_trailers(trailers: &mut HeaderMap) {
+    remove_where(trailers, |name| {
+        WITH_COOKIES.contains(name) || NOT_IN_TRAILERS.contains(name)
+    });
 }
 
 /// Tells locations under the base URL as paths under `prefix`; leaves all others alone.

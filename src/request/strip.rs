@@ -31,17 +31,38 @@ const CREDENTIALS: [&str; 10] = [
 /// Fields with which some servers let a request name another path: a way out of the base URL.
 const PATH_OVERRIDES: [&str; 2] = ["x-original-url", "x-rewrite-url"];
 
-/// Hop-by-hop fields (RFC 9110 section 7.6.1, RFC 2616 section 13.5.1), and `Expect`, which is
-/// answered here.
-pub(super) const HOP_BY_HOP: [&str; 8] = [
+/// Hop-by-hop fields (RFC 9110 section 7.6.1, RFC 2616 section 13.5.1). `Trailer` is none: what it
+/// announces is passed on.
+pub(super) const HOP_BY_HOP: [&str; 7] = [
     "connection",
     "keep-alive",
     "proxy-connection",
     "proxy-authenticate",
     "te",
-    "trailer",
     "transfer-encoding",
     "upgrade",
+];
+
+/// What may not stand behind content, as it frames or routes the message, says who sends it or how the
+/// content is to be read (RFC 9110 section 6.5.1).
+pub(super) const UNFIT_FOR_TRAILERS: [&str; 17] = [
+    "age",
+    "cache-control",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "cookie",
+    "date",
+    "expires",
+    "host",
+    "location",
+    "max-forwards",
+    "range",
+    "retry-after",
+    "set-cookie",
+    "trailer",
+    "vary",
 ];
 
 const EXPECT: &str = "expect";
@@ -90,6 +111,8 @@ pub struct Strip {
 static FIELDS: LazyLock<NameSet> = LazyLock::new(|| fixed_fields().collect());
 static FIELDS_AND_COOKIES: LazyLock<NameSet> =
     LazyLock::new(|| fixed_fields().chain(["cookie"]).collect());
+static NOT_IN_TRAILERS: LazyLock<NameSet> =
+    LazyLock::new(|| UNFIT_FOR_TRAILERS.into_iter().collect());
 static PARAMETERS: LazyLock<NameSet> =
     LazyLock::new(|| CREDENTIAL_PARAMETERS.into_iter().collect());
 
@@ -141,6 +164,13 @@ impl Strip {
                     .is_some_and(|own| own.contains(name))
                 || is_forwarded(name)
         });
+    }
+
+    /// Takes the fields out of what follows a request's content: all that would be taken out of its
+    /// head, and what may stand in no trailer (RFC 9110 section 6.5.1).
+    pub fn trailers(&self, trailers: &mut HeaderMap) {
+        self.head(trailers);
+        remove_where(trailers, |name| NOT_IN_TRAILERS.contains(name));
     }
 
     /// The query without the parameters.

@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::Upstream;
+use super::arriving::Arriving;
 use super::deadline::Deadline;
 use super::link::Link;
 use crate::connection::Timeouts;
@@ -19,7 +20,8 @@ use crate::connection::Timeouts;
 /// An answer's content, streamed from its link.
 #[derive(Debug)]
 pub struct UpstreamBody {
-    incoming: Incoming,
+    /// None on HTTP/2.
+    incoming: Option<Incoming>,
     source: Source,
     read: Duration,
     begun: Instant,
@@ -41,6 +43,8 @@ enum Source {
     Link(Box<Link>, Arc<Upstream>, Duration),
     /// Driven by a task, as content of the request is left; dropped afterwards.
     Uploading(Box<Link>),
+    /// A stream of a connection that others share.
+    Stream(Box<Arriving>),
     /// Driven by a task of its own.
     Task(Deadline),
     /// At its end, or broken.
@@ -63,13 +67,13 @@ impl UpstreamBody {
             Source::Link(link, upstream, timeouts.idle)
         };
         let mut body = Self {
-            incoming,
+            incoming: Some(incoming),
             source,
             read: timeouts.read,
             begun: now,
             reuse,
         };
-        if body.incoming.is_end_stream() {
+        if body.is_end_stream() {
             body.release();
         } else if let Source::Link(link, ..) | Source::Uploading(link) = &mut body.source {
             link.progressed(now, timeouts.read);
@@ -81,12 +85,27 @@ impl UpstreamBody {
     pub fn on_task(incoming: Incoming, timeouts: &Timeouts) -> Self {
         let source = Source::Task(Deadline::new(timeouts.read));
         Self {
-            incoming,
+            incoming: Some(incoming),
             source,
             read: timeouts.read,
             begun: Instant::now(),
             reuse: Reuse::Never,
         }
+    }
+
+    /// Content that comes on a stream of HTTP/2.
+    pub(super) fn on_stream(arriving: Arriving, timeouts: &Timeouts) -> Self {
+        let mut body = Self {
+            incoming: None,
+            source: Source::Stream(Box::new(arriving)),
+            read: timeouts.read,
+            begun: Instant::now(),
+            reuse: Reuse::Never,
+        };
+        if body.is_end_stream() {
+            body.release();
+        }
+        body
     }
 
     /// When its head had arrived.
@@ -98,6 +117,7 @@ impl UpstreamBody {
         let now = Instant::now();
         match &mut self.source {
             Source::Link(link, ..) | Source::Uploading(link) => link.progressed(now, self.read),
+            Source::Stream(arriving) => arriving.progressed(now, self.read),
             Source::Task(deadline) => deadline.set(now + self.read),
             Source::Done => {}
         }
@@ -106,6 +126,7 @@ impl UpstreamBody {
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.source {
             Source::Link(link, ..) | Source::Uploading(link) => link.poll_stalled(cx, self.read),
+            Source::Stream(arriving) => arriving.poll_stalled(cx, self.read),
             Source::Task(deadline) => deadline.poll_passed(cx),
             Source::Done => Poll::Pending,
         }
@@ -115,24 +136,39 @@ impl UpstreamBody {
     fn poll_incoming(
         &mut self,
         cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
+        let Some(incoming) = &mut self.incoming else {
+            return match &mut self.source {
+                Source::Stream(arriving) => arriving.poll_frame(cx),
+                _ => Poll::Ready(None),
+            };
+        };
+        let polled = Self::poll_link(incoming, &mut self.source, cx);
+        polled.map_err(AnswerFault::Broken)
+    }
+
+    fn poll_link(
+        incoming: &mut Incoming,
+        source: &mut Source,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let incoming = Pin::new(&mut self.incoming);
-        let Source::Link(link, ..) = &mut self.source else {
+        let mut incoming = Pin::new(incoming);
+        let Source::Link(link, ..) = source else {
             return incoming.poll_frame(cx);
         };
         // As nobody but us drives the link, nothing arrives that has to wake us; and while hyper
         // knows no waker, taking what arrived wakes nobody, either.
         let mut unwoken = Context::from_waker(Waker::noop());
-        if let arrived @ Poll::Ready(_) = incoming.poll_frame(&mut unwoken) {
+        if let arrived @ Poll::Ready(_) = incoming.as_mut().poll_frame(&mut unwoken) {
             return arrived;
         }
         link.drive(&mut unwoken);
-        if let arrived @ Poll::Ready(_) = Pin::new(&mut self.incoming).poll_frame(&mut unwoken) {
+        if let arrived @ Poll::Ready(_) = incoming.as_mut().poll_frame(&mut unwoken) {
             return arrived;
         }
         // There is nothing: from here on, the socket wakes us.
         link.drive(cx);
-        Pin::new(&mut self.incoming).poll_frame(&mut unwoken)
+        incoming.poll_frame(&mut unwoken)
     }
 
     /// Gives the link back, or lets it end its upload, as soon as nothing is left to read: hyper's
@@ -145,6 +181,7 @@ impl UpstreamBody {
                 }
             }
             Source::Uploading(link) => link.finish(),
+            Source::Stream(arriving) => arriving.finish(),
             Source::Task(_) | Source::Done => {}
         }
     }
@@ -162,16 +199,16 @@ impl Body for UpstreamBody {
         match this.poll_incoming(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 // Nothing follows trailers, and nobody asks.
-                if frame.is_trailers() || this.incoming.is_end_stream() {
+                if frame.is_trailers() || this.is_end_stream() {
                     this.release();
                 } else {
                     this.progressed();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => {
+            Poll::Ready(Some(Err(fault))) => {
                 this.source = Source::Done;
-                Poll::Ready(Some(Err(AnswerFault::Broken(error))))
+                Poll::Ready(Some(Err(fault)))
             }
             Poll::Ready(None) => {
                 this.release();
@@ -185,11 +222,19 @@ impl Body for UpstreamBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        match (&self.incoming, &self.source) {
+            (Some(incoming), _) => incoming.is_end_stream(),
+            (None, Source::Stream(arriving)) => arriving.is_end(),
+            (None, _) => true,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match (&self.incoming, &self.source) {
+            (Some(incoming), _) => incoming.size_hint(),
+            (None, Source::Stream(arriving)) => arriving.size_hint(),
+            (None, _) => SizeHint::with_exact(0),
+        }
     }
 }
 
@@ -200,6 +245,9 @@ pub enum AnswerFault {
     /// The upstream closed the connection, or broke its framing.
     #[error("the upstream's answer broke off")]
     Broken(#[source] hyper::Error),
+    /// The upstream reset the stream, or closed the connection that it was on.
+    #[error("the upstream's answer broke off")]
+    Reset(#[source] h2::Error),
     /// The upstream sent nothing for as long as `timeouts.read` allows.
     #[error("the upstream stopped sending its answer")]
     Stalled,

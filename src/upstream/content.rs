@@ -21,6 +21,8 @@ use super::aws_chunked::unframed::UnframedContent;
 use super::begun::BegunContent;
 use super::flow::{Flow, Stage};
 use super::replay::{ReplayContent, ReplayFault, Spare};
+use super::trailed::TrailedContent;
+use crate::request::strip::Strip;
 
 /// Held content is handed out in pieces of this many bytes, so that it shows how far it was taken.
 pub(super) const PIECE: usize = 64 << 10;
@@ -41,6 +43,8 @@ pub enum Content {
     Held(HeldContent),
     /// The caller's, kept as it arrives.
     Kept(KeptContent),
+    /// The caller's, as it arrives, with what follows it.
+    Trailed(Box<TrailedContent>),
     /// The caller's, taken out of AWS's framing as it arrives.
     Unframed(Box<UnframedContent>),
 }
@@ -69,13 +73,22 @@ impl Content {
         })
     }
 
-    /// The caller's content, streamed, and kept up to `most` bytes to be sent again.
-    pub fn kept(incoming: Incoming, limit: u64, most: u64) -> Self {
+    /// The caller's content, streamed, with the trailers that `strip` lets pass.
+    pub fn trailed(incoming: Incoming, limit: u64, strip: Arc<Strip>) -> Self {
+        if incoming.is_end_stream() {
+            return Self::Empty;
+        }
+        Self::Trailed(Box::new(TrailedContent::new(incoming, limit, strip)))
+    }
+
+    /// The caller's content, streamed, and kept up to `most` bytes to be sent again; with the trailers
+    /// that `strip` lets pass, if there is one.
+    pub fn kept(incoming: Incoming, limit: u64, most: u64, strip: Option<Arc<Strip>>) -> Self {
         if incoming.is_end_stream() {
             return Self::Empty;
         }
         Self::Kept(KeptContent {
-            replay: ReplayContent::new(incoming, most),
+            replay: ReplayContent::new(incoming, most, strip),
             limit,
             flow: Flow::begun(),
         })
@@ -105,7 +118,8 @@ impl Content {
             | Self::Empty
             | Self::Framed(_)
             | Self::Held(_)
-            | Self::Kept(_) => None,
+            | Self::Kept(_)
+            | Self::Trailed(_) => None,
         }
     }
 
@@ -114,9 +128,13 @@ impl Content {
         match self {
             Self::Caller(content) => std::mem::replace(&mut content.limit, u64::MAX),
             Self::Kept(content) => std::mem::replace(&mut content.limit, u64::MAX),
-            Self::Begun(_) | Self::Empty | Self::Framed(_) | Self::Held(_) | Self::Unframed(_) => {
-                u64::MAX
-            }
+            // What is in a framing has no trailers of its own.
+            Self::Begun(_)
+            | Self::Empty
+            | Self::Framed(_)
+            | Self::Held(_)
+            | Self::Trailed(_)
+            | Self::Unframed(_) => u64::MAX,
         }
     }
 
@@ -124,7 +142,11 @@ impl Content {
     pub fn spare(&self) -> Option<SpareContent> {
         match self {
             // A framing cannot be taken up again where it was left.
-            Self::Begun(_) | Self::Caller(_) | Self::Framed(_) | Self::Unframed(_) => None,
+            Self::Begun(_)
+            | Self::Caller(_)
+            | Self::Framed(_)
+            | Self::Trailed(_)
+            | Self::Unframed(_) => None,
             Self::Empty => Some(SpareContent::Empty),
             Self::Held(content) => Some(SpareContent::Held(content.left.clone())),
             Self::Kept(content) => Some(SpareContent::Kept(content.replay.spare()?, content.limit)),
@@ -140,6 +162,7 @@ impl Content {
             Self::Framed(content) => Some(Arc::clone(content.flow())),
             Self::Held(content) => Some(Arc::clone(&content.flow)),
             Self::Kept(content) => Some(Arc::clone(&content.flow)),
+            Self::Trailed(content) => Some(Arc::clone(content.flow())),
             Self::Unframed(content) => Some(Arc::clone(content.flow())),
         }
     }
@@ -160,6 +183,7 @@ impl Body for Content {
             Self::Framed(content) => content.poll_frame(cx),
             Self::Held(content) => Poll::Ready(content.next().map(|data| Ok(Frame::data(data)))),
             Self::Kept(content) => content.poll_frame(cx),
+            Self::Trailed(content) => content.poll_frame(cx),
             Self::Unframed(content) => content.poll_frame(cx),
         }
     }
@@ -172,6 +196,7 @@ impl Body for Content {
             Self::Framed(content) => content.is_end(),
             Self::Held(content) => content.left.is_empty(),
             Self::Kept(content) => content.replay.is_end(),
+            Self::Trailed(content) => content.is_end(),
             Self::Unframed(content) => content.is_end(),
         }
     }
@@ -188,6 +213,7 @@ impl Body for Content {
                 .replay
                 .left()
                 .map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::Trailed(content) => content.size_hint(),
             Self::Unframed(content) => content.size_hint(),
         }
     }
@@ -290,7 +316,7 @@ impl CallerContent {
                 return Poll::Ready(None);
             };
             let frame = frame.map_err(ContentFault::Caller)?;
-            // Trailers could carry what the head must not: they end here.
+            // None were announced that could be passed on: they end here.
             let Ok(data) = frame.into_data() else {
                 continue;
             };
@@ -322,7 +348,8 @@ impl KeptContent {
             Poll::Ready(_) => Stage::Ended,
         });
         let Some(data) = ready!(polled) else {
-            return Poll::Ready(None);
+            let trailers = self.replay.take_trailers();
+            return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
         };
         let data = data.map_err(|fault| match fault {
             ReplayFault::Caller(error) => ContentFault::Caller(error),

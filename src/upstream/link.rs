@@ -276,7 +276,8 @@ pub(super) fn builder(preserve_header_case: bool) -> http1::Builder {
     builder
 }
 
-fn stalled(stage: Stage, timeouts: &Timeouts) -> Failure {
+/// The side whose turn it was has done nothing for too long.
+pub(super) fn stalled(stage: Stage, timeouts: &Timeouts) -> Failure {
     let (kind, text, retry) = match stage {
         Stage::Ended => (
             Kind::ResponseTimeout,

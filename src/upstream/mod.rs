@@ -1,5 +1,6 @@
 //! What answers behind a base URL: [`Upstream`], one identity and its pool of connections.
 
+mod arriving;
 pub mod aws_chunked;
 mod begun;
 pub mod body;
@@ -13,6 +14,9 @@ pub mod flow;
 mod hop;
 pub mod journey;
 mod link;
+pub mod message;
+mod multiplexed;
+mod outflow;
 pub mod peer;
 mod pool;
 mod proxy;
@@ -22,6 +26,9 @@ mod security;
 pub mod stream;
 mod through;
 pub mod tls;
+mod trailed;
+mod trunk;
+mod trunks;
 mod upload;
 pub mod wire;
 
@@ -49,12 +56,15 @@ use self::pool::Pool;
 use self::proxy::absolute::{self, Absolute};
 use self::security::Security;
 use self::stream::{Recase, UpstreamStream};
+use self::tls::Offer;
+use self::trunk::Trunk;
+use self::trunks::Trunks;
 use crate::agent::registry::Agents;
 use crate::connection::auth::{Auth, Field};
 use crate::connection::network::Road;
 use crate::connection::proxy::{Protocol, Proxy};
 use crate::connection::url::{BaseUrl, Destination, Scheme};
-use crate::connection::{Connection, HeaderCase, Timeouts, Tls, TlsVersion};
+use crate::connection::{Connection, HeaderCase, HttpVersion, Timeouts, Tls, TlsVersion};
 use crate::problem::{Kind, Problem};
 
 /// A server of one identity: address, trust and protocol; and the idle connections to it.
@@ -66,6 +76,11 @@ pub struct Upstream {
     /// Names to spell as configured; none where names go in lower case.
     spellings: Option<Arc<[Box<str>]>>,
     pool: Pool,
+    /// What HTTP/2 may be spoken on; none where it never is.
+    trunks: Option<Arc<Trunks>>,
+    /// The same server where only HTTP/1.1 will do; none if it is this one, or there is none.
+    upgradable: Option<Arc<Self>>,
+    http: HttpVersion,
 }
 
 /// Everything in which two upstreams can differ: a connection never crosses from one to another.
@@ -77,6 +92,14 @@ struct Identity {
     tls: Tls,
     road: Road,
     spellings: Option<Arc<[Box<str>]>>,
+    http: HttpVersion,
+}
+
+/// A connection that was made, in the protocol that both sides agreed on.
+#[derive(Debug)]
+enum Reached {
+    Http1(Box<Link>),
+    Http2(Trunk),
 }
 
 /// How one attempt is made.
@@ -91,26 +114,63 @@ pub struct Attempt {
 }
 
 impl Upstream {
-    async fn fresh_link(&self, timeouts: &Timeouts) -> Result<Box<Link>, Problem> {
-        let (stream, signals) = self
-            .connect(Purpose::Requests, timeouts, &mut Journey::default())
-            .await?;
-        let link = Link::new(stream, signals, timeouts).await;
-        let link = link.map(Box::new).map_err(|error| not_taken(&error))?;
-        self.pool.admit(&link);
-        Ok(link)
-    }
-
     /// Reaches the upstream on a connection that carries nothing, and closes it.
     ///
     /// # Errors
     /// What stands in the way.
     pub async fn probe(&self, timeouts: &Timeouts, journey: &mut Journey) -> Result<(), Problem> {
-        let reached = self
-            .dialer
-            .dial(Purpose::Requests, timeouts.connect, journey)
-            .await;
+        let purpose = self.purpose();
+        let reached = self.dialer.dial(purpose, timeouts.connect, journey).await;
         reached.map(drop)
+    }
+
+    /// What connections for requests are: a proxy does not take HTTP/2 in absolute form.
+    fn purpose(&self) -> Purpose {
+        match self.http {
+            HttpVersion::Auto | HttpVersion::Http11 => Purpose::Requests,
+            HttpVersion::Http2 => Purpose::Stream,
+        }
+    }
+
+    /// A connection that nobody has used yet.
+    async fn reach(&self, timeouts: &Timeouts) -> Result<Reached, Problem> {
+        let until = Instant::now() + timeouts.connect;
+        let (stream, signals) = self
+            .connect(self.purpose(), timeouts, &mut Journey::default())
+            .await?;
+        let agreed = stream.agreed_on_http2();
+        match self.http {
+            HttpVersion::Http2 if !agreed && self.dialer.tls.is_some() => {
+                let text = "it did not agree to HTTP/2 (ALPN) in the TLS handshake; check that it speaks HTTP/2, or set `http` to `auto`";
+                return Err(self.dialer.hop().problem(Kind::ProtocolError, text));
+            }
+            HttpVersion::Auto | HttpVersion::Http11 if !agreed => {}
+            HttpVersion::Http11 => {}
+            HttpVersion::Auto | HttpVersion::Http2 => {
+                let trunk = Trunk::open(stream, until).await;
+                return trunk.map(Reached::Http2).map_err(|fault| {
+                    let hop = self.dialer.hop();
+                    hop.problem(fault.kind(), &fault.to_string())
+                });
+            }
+        }
+        let link = Link::new(stream, signals, timeouts).await;
+        let link = link.map(Box::new).map_err(|error| not_taken(&error))?;
+        self.pool.admit(&link);
+        Ok(Reached::Http1(link))
+    }
+
+    /// A link that nobody has used yet; none if the upstream turns out to speak HTTP/2 now.
+    async fn fresh_link(&self, timeouts: &Timeouts) -> Result<Option<Box<Link>>, Problem> {
+        match self.reach(timeouts).await? {
+            Reached::Http1(link) => Ok(Some(link)),
+            Reached::Http2(trunk) => {
+                if let Some(trunks) = &self.trunks {
+                    trunks.adopt(trunk, timeouts.idle);
+                }
+                Ok(None)
+            }
+        }
     }
 
     async fn connect(
@@ -129,6 +189,11 @@ impl Upstream {
         Ok((stream, signals))
     }
 
+    /// Whether requests share connections, as far as is known: HTTP/2 was spoken the last time.
+    pub fn is_multiplexed(&self) -> bool {
+        self.trunks.as_ref().is_some_and(|trunks| trunks.serve())
+    }
+
     /// Makes one attempt: sends the request in `slot`, waits for the head of its answer.
     ///
     /// An idle connection is used if there is one; that some were closed by the upstream meanwhile
@@ -142,6 +207,15 @@ impl Upstream {
         timeouts: &Timeouts,
         attempt: Attempt,
     ) -> Result<Response<UpstreamBody>, Failure> {
+        if let Some(trunks) = &self.trunks
+            && trunks.may_serve()
+        {
+            // On the heap, as are all exchanges but those of HTTP/1.1.
+            let sent = self.send_multiplexed(trunks, slot, timeouts);
+            if let Some(answered) = Box::pin(sent).await {
+                return answered.map_err(|failure| self.placed(self.dialer.told(failure)));
+            }
+        }
         if let (Some(absolute), Some(request)) = (&self.absolute, &mut *slot) {
             absolute.apply(request);
         }
@@ -159,7 +233,8 @@ impl Upstream {
         }
         // On the heap, as it is seldom needed and would be the largest part of each request's state.
         let mut link = match Box::pin(self.fresh_link(timeouts)).await {
-            Ok(link) => link,
+            Ok(Some(link)) => link,
+            Ok(None) => return Err(Failure::new(speaks_http2_now(), Retry::Always)),
             Err(problem) if is_settled(problem.kind()) => {
                 return Err(Failure::new(problem, Retry::Never));
             }
@@ -184,6 +259,9 @@ impl Upstream {
     /// Drops idle connections that are of no use any more.
     fn sweep(&self, now: Instant) {
         let name = self.dialer.first_host();
+        if let Some(trunks) = &self.trunks {
+            trunks.sweep(now);
+        }
         let is_used = self.pool.sweep(now);
         if is_used
             && name.parse::<IpAddr>().is_err()
@@ -242,7 +320,13 @@ impl Upstream {
         slot: &mut Option<Request<Content>>,
         timeouts: &Timeouts,
     ) -> Result<Response<Incoming>, Failure> {
-        let connected = self
+        if self.http == HttpVersion::Http2 {
+            let text = "the connection speaks HTTP/2 only (`http = \"2\"`), and WebSocket needs HTTP/1.1; set `http` to `auto`";
+            let problem = Problem::new(Kind::UpgradeFailed, text);
+            return Err(Failure::new(problem, Retry::Never));
+        }
+        let this = self.upgradable.as_deref().unwrap_or(self);
+        let connected = this
             .connect(Purpose::Stream, timeouts, &mut Journey::default())
             .await;
         let (stream, signals) = match connected {
@@ -278,11 +362,19 @@ impl Upstream {
     }
 }
 
+/// It spoke HTTP/1.1 until now.
+#[cold]
+fn speaks_http2_now() -> Problem {
+    let text = "the upstream has begun to speak HTTP/2; send the request again";
+    Problem::new(Kind::ConnectionTerminated, text)
+}
+
 /// Whether another handshake would end alike.
 fn is_settled(kind: Kind) -> bool {
     matches!(
         kind,
         Kind::AgentRefused
+            | Kind::ProtocolError
             | Kind::ProxyAuthentication
             | Kind::ProxyRefused
             | Kind::TlsAlert
@@ -302,8 +394,8 @@ fn not_taken(error: &hyper::Error) -> Problem {
 #[derive(Debug, Default)]
 pub struct Upstreams {
     known: Mutex<HashMap<Identity, Weak<Upstream>>>,
-    /// By all of `tls` but `server_name`, which a handshake names by itself.
-    configs: Mutex<HashMap<Tls, Weak<ClientConfig>>>,
+    /// By all of `tls` but `server_name`, which a handshake names by itself; and what is offered.
+    configs: Mutex<HashMap<(Tls, Offer), Weak<ClientConfig>>>,
     resolver: Arc<Resolver>,
     agents: Arc<Agents>,
 }
@@ -330,7 +422,8 @@ impl Upstreams {
     pub fn build(&self, connection: &Connection) -> Result<Option<Arc<Upstream>>, rustls::Error> {
         let destination = connection.base_url.destination();
         let (tls, road) = (connection.tls.clone(), connection.road.clone());
-        self.one_for(destination, tls, road, spellings(connection))
+        let spellings = spellings(connection);
+        self.one_for(destination, tls, road, spellings, connection.http)
     }
 
     /// The upstream behind another URL that a connection needs, such as its token endpoint: reached and
@@ -344,8 +437,8 @@ impl Upstreams {
         road: &Road,
         url: &BaseUrl,
     ) -> Result<Option<Arc<Upstream>>, rustls::Error> {
-        let tls = tls.without_server_name();
-        self.one_for(url.destination(), tls, road.clone(), None)
+        let (tls, road) = (tls.without_server_name(), road.clone());
+        self.one_for(url.destination(), tls, road, None, HttpVersion::Http11)
     }
 
     fn one_for(
@@ -354,9 +447,22 @@ impl Upstreams {
         tls: Tls,
         road: Road,
         spellings: Option<Arc<[Box<str>]>>,
+        http: HttpVersion,
     ) -> Result<Option<Arc<Upstream>>, rustls::Error> {
         let Destination::Server { scheme, host, port } = destination else {
             return Ok(None);
+        };
+        let http = match (http, scheme) {
+            // Without TLS there is nothing to agree by.
+            (HttpVersion::Auto, Scheme::Http) => HttpVersion::Http11,
+            (http, _) => http,
+        };
+        let upgradable = match http {
+            HttpVersion::Auto => {
+                let (tls, road, spellings) = (tls.clone(), road.clone(), spellings.clone());
+                self.one_for(destination, tls, road, spellings, HttpVersion::Http11)?
+            }
+            HttpVersion::Http11 | HttpVersion::Http2 => None,
         };
         let identity = Identity {
             scheme: *scheme,
@@ -372,6 +478,7 @@ impl Upstreams {
             },
             road: road.toward(*scheme, host, *port),
             spellings,
+            http,
         };
         let mut known = self.known.lock();
         if let Some(upstream) = known.get(&identity).and_then(Weak::upgrade) {
@@ -380,7 +487,7 @@ impl Upstreams {
         let tls = match scheme {
             Scheme::Http => None,
             Scheme::Https => Some(Security {
-                config: self.client_config(&identity.tls)?,
+                config: self.client_config(&identity.tls, http)?,
                 name: server_name(&identity)?,
                 client: identity.tls.client.clone(),
                 least: identity.tls.min_version,
@@ -397,22 +504,31 @@ impl Upstreams {
         };
         let spellings = identity.spellings.clone();
         let upstream = Arc::new(Upstream {
-            absolute: Absolute::of(&dialer).map(Box::new),
+            absolute: Absolute::of(&dialer)
+                .filter(|_| http != HttpVersion::Http2)
+                .map(Box::new),
             dialer,
             spellings,
             pool: Pool::default(),
+            trunks: (http != HttpVersion::Http11).then(|| Arc::new(Trunks::new(http))),
+            upgradable,
+            http,
         });
         known.insert(identity, Arc::downgrade(&upstream));
         Ok(Some(upstream))
     }
 
-    fn client_config(&self, tls: &Tls) -> Result<Arc<ClientConfig>, rustls::Error> {
-        let key = tls.without_server_name();
+    fn client_config(
+        &self,
+        tls: &Tls,
+        http: HttpVersion,
+    ) -> Result<Arc<ClientConfig>, rustls::Error> {
         let mut configs = self.configs.lock();
+        let key = (tls.without_server_name(), Offer::of(http));
         if let Some(config) = configs.get(&key).and_then(Weak::upgrade) {
             return Ok(config);
         }
-        let config = tls::client_config(&key)?;
+        let config = tls::client_config(&key.0, key.1)?;
         configs.insert(key, Arc::downgrade(&config));
         Ok(config)
     }

@@ -6,9 +6,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::Body;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
+
+use super::trailed::passed;
+use crate::request::strip::Strip;
 
 /// How much of what is kept is handed out at once, in bytes.
 const PIECE: usize = 64 << 10;
@@ -19,6 +23,8 @@ pub struct ReplayContent {
     tape: Arc<Mutex<Tape>>,
     /// Which of the readers this is: only the last one reads.
     reader: u32,
+    /// Whether it has handed on what follows the content.
+    has_trailed: bool,
     /// How many bytes were read.
     position: usize,
     /// How many bytes are left, where the caller said how many there are.
@@ -41,6 +47,9 @@ struct Tape {
     /// Whether all that was read is kept.
     whole: bool,
     ended: bool,
+    /// What lets trailers pass; none if they are not wanted.
+    strip: Option<Arc<Strip>>,
+    trailers: Option<HeaderMap>,
 }
 
 /// Why there is no more content.
@@ -54,7 +63,9 @@ pub enum ReplayFault {
 
 impl ReplayContent {
     /// Keeps `most` bytes; longer content passes and can then not be sent again.
-    pub(super) fn new(incoming: Incoming, most: u64) -> Self {
+    ///
+    /// What follows it passes as far as `strip` lets it, if there is one.
+    pub(super) fn new(incoming: Incoming, most: u64, strip: Option<Arc<Strip>>) -> Self {
         let announced = incoming.size_hint().exact();
         let tape = Tape {
             incoming,
@@ -67,10 +78,13 @@ impl ReplayContent {
             // What is known to be too long is not kept at all.
             whole: announced.is_none_or(|length| length <= most),
             ended: false,
+            strip,
+            trailers: None,
         };
         Self {
             tape: Arc::new(Mutex::new(tape)),
             reader: 0,
+            has_trailed: false,
             position: 0,
             left: announced,
         }
@@ -109,6 +123,14 @@ impl ReplayContent {
         Poll::Ready(Some(Ok(data)))
     }
 
+    /// What follows the content, once.
+    pub(super) fn take_trailers(&mut self) -> Option<HeaderMap> {
+        if std::mem::replace(&mut self.has_trailed, true) {
+            return None;
+        }
+        self.tape.lock().trailers.clone()
+    }
+
     /// How many bytes are left, where that is known.
     pub(super) fn left(&self) -> Option<u64> {
         self.left
@@ -117,7 +139,8 @@ impl ReplayContent {
     /// Whether nothing is left.
     pub(super) fn is_end(&self) -> bool {
         let tape = self.tape.lock();
-        self.left == Some(0) || (tape.ended && self.position >= tape.kept.len())
+        let is_read = tape.ended && self.position >= tape.kept.len();
+        self.left == Some(0) || is_read && (self.has_trailed || tape.trailers.is_none())
     }
 }
 
@@ -147,6 +170,7 @@ impl Spare {
         Some(ReplayContent {
             tape: Arc::clone(&self.0),
             reader: tape.reader,
+            has_trailed: false,
             position: 0,
             left: tape.announced,
         })
@@ -183,10 +207,15 @@ impl Tape {
                     return Poll::Ready(None);
                 }
             };
-            // Trailers could carry what the head must not: they end here.
-            if let Ok(data) = frame.into_data() {
-                self.keep(&data);
-                return Poll::Ready(Some(Ok(data)));
+            match frame.into_data() {
+                Ok(data) => {
+                    self.keep(&data);
+                    return Poll::Ready(Some(Ok(data)));
+                }
+                Err(frame) => {
+                    let strip = self.strip.as_deref();
+                    self.trailers = strip.and_then(|strip| passed(frame, strip));
+                }
             }
         }
     }

@@ -34,6 +34,10 @@ impl Security {
             rustls::Error::InvalidCertificate(reason) => {
                 (Kind::TlsCertificate, in_words(reason, &self.name, key))
             }
+            rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) => {
+                let text = "it speaks none of the protocols offered (ALPN); set `http` to one that it speaks, or to `auto`";
+                (Kind::ProtocolError, text.to_owned())
+            }
             rustls::Error::AlertReceived(alert) => (Kind::TlsAlert, self.refusal(*alert)),
             rustls::Error::PeerIncompatible(
                 PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::fault::alert;
+use super::tls::HTTP2;
 use super::wire::Wire;
 
 /// A connected stream that hyper speaks HTTP on.
@@ -58,6 +59,16 @@ impl UpstreamStream {
             Transport::TunnelTls(_) | Transport::Tunnel(_) => return None,
         };
         Some(socket.peer_addr().ok()?.ip())
+    }
+
+    /// Whether HTTP/2 was agreed on in the TLS handshake.
+    pub(super) fn agreed_on_http2(&self) -> bool {
+        let session = match &self.transport {
+            Transport::Tls(stream) => stream.get_ref().1,
+            Transport::TunnelTls(stream) => stream.get_ref().1,
+            Transport::Tcp(_) | Transport::Tunnel(_) => return false,
+        };
+        session.alpn_protocol() == Some(HTTP2)
     }
 }
 

@@ -9,9 +9,44 @@ use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use rustls_pki_types::CertificateDer;
 use tracing::{info, warn};
 
-use crate::connection::{Tls, TlsVersion};
+use crate::connection::{HttpVersion, Tls, TlsVersion};
 
-/// Prepares the client side of TLS for upstreams that are trusted, and shown who we are, alike.
+/// The protocols that are offered in the handshake (ALPN, RFC 7301).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Offer {
+    /// HTTP/2, and HTTP/1.1 for those who do not speak it.
+    Both,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+impl Offer {
+    /// What is offered where `http` may be spoken.
+    pub fn of(http: HttpVersion) -> Self {
+        match http {
+            HttpVersion::Auto => Self::Both,
+            HttpVersion::Http11 => Self::Http1,
+            HttpVersion::Http2 => Self::Http2,
+        }
+    }
+
+    fn protocols(self) -> Vec<Vec<u8>> {
+        let names: &[&[u8]] = match self {
+            Self::Both => &[HTTP2, b"http/1.1"],
+            Self::Http1 => &[b"http/1.1"],
+            Self::Http2 => &[HTTP2],
+        };
+        names.iter().map(|name| name.to_vec()).collect()
+    }
+}
+
+/// The name of HTTP/2 over TLS (RFC 9113 section 3.2).
+pub(super) const HTTP2: &[u8] = b"h2";
+
+/// Prepares the client side of TLS for upstreams that are trusted, shown who we are, and offered
+/// protocols, alike.
 ///
 /// Prepared at load and shared by their connections, so that sessions are resumed: by these only, as
 /// the sessions are the configuration's own. A session carries the client certificate that it began
@@ -19,7 +54,7 @@ use crate::connection::{Tls, TlsVersion};
 ///
 /// # Errors
 /// The roots cannot be used, or the provider has no cipher suite for the versions.
-pub fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, rustls::Error> {
+pub fn client_config(tls: &Tls, offer: Offer) -> Result<Arc<ClientConfig>, rustls::Error> {
     let roots = match &tls.ca_certificate {
         Some(own) => Arc::new(own_roots(own)?),
         None => system_roots(),
@@ -34,7 +69,7 @@ pub fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, rustls::Error> {
         }
         None => builder.with_no_client_auth(),
     };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = offer.protocols();
     Ok(Arc::new(config))
 }
 

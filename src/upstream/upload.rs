@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::flow::{Flow, Stage};
-use super::link::{Driver, allowance};
+use super::link::allowance;
 use crate::connection::Timeouts;
 
 /// A connection that is driven by a task, as its answer began before its request had ended.
@@ -27,7 +27,7 @@ pub(super) struct Upload {
 impl Upload {
     /// Drives the connection on which `response` came before the content of `flow` had ended.
     pub(super) fn begin<B>(
-        driver: Driver,
+        driver: impl Future<Output: Send> + Send + 'static,
         flow: Arc<Flow>,
         response: &Response<B>,
         timeouts: &Timeouts,

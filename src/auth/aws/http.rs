@@ -261,7 +261,7 @@ async fn collect(mut body: UpstreamBody) -> Result<Vec<u8>, Incomplete> {
 
 fn broken_off(fault: &AnswerFault) -> &'static str {
     match fault {
-        AnswerFault::Broken(_) => "its answer broke off",
+        AnswerFault::Broken(_) | AnswerFault::Reset(_) => "its answer broke off",
         AnswerFault::Stalled => "it stopped sending its answer",
     }
 }

@@ -108,6 +108,7 @@ impl<'a> Compiler<'a, '_> {
         let below = |key: &str| section.section(key);
         let http = match section.text("http").map(|text| text.text) {
             Some("1.1") => HttpVersion::Http11,
+            Some("2") => HttpVersion::Http2,
             _ => HttpVersion::Auto,
         };
         let cookies = match section.text("cookies").map(|text| text.text) {

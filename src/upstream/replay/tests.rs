@@ -53,7 +53,7 @@ impl Wake for Woken {
 #[tokio::test]
 async fn who_is_superseded_while_waiting_ends_at_once() {
     let (mut caller, incoming) = caller().await;
-    let mut first = ReplayContent::new(incoming, MOST);
+    let mut first = ReplayContent::new(incoming, MOST, None);
     let spare = first.spare().unwrap();
     caller.write_all(b"first ").await.unwrap();
     assert_eq!(piece(&mut first).await, "first ");
@@ -84,7 +84,7 @@ async fn who_is_superseded_while_waiting_ends_at_once() {
 #[tokio::test]
 async fn it_is_kept_only_while_somebody_may_send_it_again() {
     let (mut caller, incoming) = caller().await;
-    let mut first = ReplayContent::new(incoming, MOST);
+    let mut first = ReplayContent::new(incoming, MOST, None);
     let spares = [first.spare().unwrap(), first.spare().unwrap()];
     let kept = |content: &ReplayContent| content.tape.lock().kept.len();
     caller.write_all(b"four").await.unwrap();
@@ -105,7 +105,7 @@ async fn it_is_kept_only_while_somebody_may_send_it_again() {
 #[tokio::test]
 async fn what_is_too_long_is_not_kept() {
     let (mut caller, incoming) = caller().await;
-    let mut content = ReplayContent::new(incoming, 11);
+    let mut content = ReplayContent::new(incoming, 11, None);
     assert!(content.spare().is_none(), "known beforehand");
     caller.write_all(b"twelve bytes").await.unwrap();
     assert_eq!(piece(&mut content).await, "twelve bytes");

@@ -19,8 +19,8 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use crate::connection::Timeouts;
 use crate::connection::network::Road;
+use crate::connection::{HttpVersion, Timeouts};
 use crate::problem::Problem;
 use crate::upstream::aws_chunked::encode::tests::Recording;
 use crate::upstream::aws_chunked::encode::{Coverage, Encoder, Layout};
@@ -91,6 +91,9 @@ impl Relay {
             },
             spellings: None,
             pool: Pool::default(),
+            trunks: None,
+            upgradable: None,
+            http: HttpVersion::Http11,
         });
         let (sender, seen) = mpsc::unbounded_channel();
         tasks.spawn(async move {
