@@ -189,6 +189,13 @@ impl Certificate {
         }
     }
 
+    /// What a certificate says; none if it is none.
+    pub fn parse(der: &CertificateDer<'_>) -> Option<Self> {
+        X509::from_der(der)
+            .ok()
+            .map(|certificate| Self::of(&certificate))
+    }
+
     /// The time it has left; none once it has ended.
     pub fn left(&self, now: SystemTime) -> Option<Duration> {
         let left = self.not_after.duration_since(now).ok();

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::AlertDescription;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
@@ -99,13 +100,16 @@ impl Dialer {
     /// A failure of the first exchange on a new connection, an alert in words: in TLS 1.3 an upstream
     /// that refuses the client says so after the client's handshake is done.
     pub(super) fn told(&self, failure: Failure) -> Failure {
-        match (&self.tls, failure.alert) {
-            (Some(security), Some(alert)) if is_about_client(alert) => {
-                let text = security.refusal(alert);
-                Failure::new(self.hop().problem(Kind::TlsAlert, &text), Retry::Never)
-            }
-            _ => failure,
+        match failure.alert.and_then(|alert| self.refused(alert)) {
+            Some(problem) => Failure::new(problem, Retry::Never),
+            None => failure,
         }
+    }
+
+    /// What an alert means, if it is about what the upstream was shown of us.
+    pub(super) fn refused(&self, alert: AlertDescription) -> Option<Problem> {
+        let security = self.tls.as_ref().filter(|_| is_about_client(alert))?;
+        Some(self.hop().problem(Kind::TlsAlert, &security.refusal(alert)))
     }
 }
 

@@ -149,8 +149,11 @@ impl Upstream {
             HttpVersion::Auto | HttpVersion::Http2 => {
                 let trunk = Trunk::open(stream, until).await;
                 return trunk.map(Reached::Http2).map_err(|fault| {
-                    let hop = self.dialer.hop();
-                    hop.problem(fault.kind(), &fault.to_string())
+                    let refused = fault.alert().and_then(|alert| self.dialer.refused(alert));
+                    refused.unwrap_or_else(|| {
+                        let hop = self.dialer.hop();
+                        hop.problem(fault.kind(), &fault.to_string())
+                    })
                 });
             }
         }

@@ -14,7 +14,7 @@ use super::arriving::Arriving;
 use super::body::UpstreamBody;
 use super::content::Content;
 use super::deadline::Deadline;
-use super::fault::{Failure, Retry, chain, content_problem};
+use super::fault::{Failure, Retry, alert, chain, content_problem};
 use super::flow::{Flow, Stage};
 use super::link::{allowance, stalled};
 use super::message;
@@ -215,10 +215,11 @@ fn failure(error: &h2::Error) -> Failure {
         "the upstream broke the connection before it answered ({})",
         chain(error)
     );
-    Failure::new(
-        Problem::new(Kind::ConnectionTerminated, text),
-        Retry::Idempotent,
-    )
+    Failure {
+        problem: Problem::new(Kind::ConnectionTerminated, text),
+        retry: Retry::Idempotent,
+        alert: error.get_io().and_then(alert),
+    }
 }
 
 /// The problem with the upstream's own code, for callers that can read it.

@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::SystemTime;
 
 use rustls::{ClientConnection, HandshakeKind, ProtocolVersion};
-use x509_cert::Certificate;
-use x509_cert::der::Decode;
+
+use crate::connection::identity::Certificate;
 
 /// What a TLS handshake told of the other side.
 #[derive(Clone, Debug)]
@@ -13,23 +13,16 @@ pub struct Peer {
     version: &'static str,
     alpn: Option<String>,
     resumed: bool,
-    /// Whom its certificate names.
-    pub subject: String,
-    /// When the first certificate of its chain ends.
-    pub expires: Option<SystemTime>,
+    /// Its own certificate.
+    leaf: Option<Certificate>,
+    /// The one of its chain that ends first.
+    first_to_end: Option<Certificate>,
 }
 
 impl Peer {
     pub(super) fn of(connection: &ClientConnection) -> Self {
         let chain = connection.peer_certificates().unwrap_or_default();
-        let chain: Vec<_> = chain
-            .iter()
-            .filter_map(|certificate| Certificate::from_der(certificate).ok())
-            .collect();
-        let expires = |certificate: &Certificate| {
-            let validity = certificate.tbs_certificate().validity();
-            validity.not_after.to_system_time()
-        };
+        let chain: Vec<_> = chain.iter().filter_map(Certificate::parse).collect();
         Self {
             version: match connection.protocol_version() {
                 Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
@@ -40,26 +33,16 @@ impl Peer {
                 .alpn_protocol()
                 .map(|name| String::from_utf8_lossy(name).into_owned()),
             resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
-            subject: chain.first().map_or_else(String::new, |leaf| {
-                leaf.tbs_certificate().subject().to_string()
-            }),
-            expires: chain.iter().map(expires).min(),
+            leaf: chain.first().cloned(),
+            first_to_end: chain
+                .into_iter()
+                .min_by_key(|certificate| certificate.not_after),
         }
     }
 
-    /// How many whole days are left of its chain; negative once it has expired.
+    /// How many whole days are left of its chain; negative once it has ended.
     pub fn days_left(&self, now: SystemTime) -> Option<i64> {
-        Some(days(self.expires?, now))
-    }
-}
-
-/// Whole days from `now` to `at`, rounded down.
-fn days(at: SystemTime, now: SystemTime) -> i64 {
-    const DAY: u64 = 86_400;
-    let signed = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
-    match at.duration_since(now) {
-        Ok(left) => signed(left.as_secs() / DAY),
-        Err(past) => -signed(past.duration().as_secs().div_ceil(DAY)),
+        Some(self.first_to_end.as_ref()?.days_left(now))
     }
 }
 
@@ -72,31 +55,12 @@ impl fmt::Display for Peer {
         if self.resumed {
             f.write_str(", resumed")?;
         }
-        write!(f, ", certificate of `{}`", self.subject)?;
+        if let Some(leaf) = &self.leaf {
+            write!(f, ", certificate of `{}`", leaf.subject)?;
+        }
         if let Some(days) = self.days_left(SystemTime::now()) {
             write!(f, ", {days} days left")?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn a_day_that_has_begun_is_not_left() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
-        let day = Duration::from_secs(86_400);
-        for (at, left) in [
-            (now + 30 * day, 30),
-            (now + 30 * day - Duration::from_secs(1), 29),
-            (now, 0),
-            (now - Duration::from_secs(1), -1),
-            (now - day, -1),
-        ] {
-            assert_eq!(days(at, now), left);
-        }
     }
 }

@@ -11,12 +11,14 @@ use bytes::Bytes;
 use h2::client::{Builder, Connection, SendRequest};
 use h2::{Ping, PingPong};
 use parking_lot::Mutex;
+use rustls::AlertDescription;
 use std::future::poll_fn;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::fault::alert;
 use super::stream::UpstreamStream;
 use crate::problem::Kind;
 
@@ -117,6 +119,14 @@ pub(super) enum TrunkFault {
 }
 
 impl TrunkFault {
+    /// The alert that the upstream ended TLS with, if it did.
+    pub(super) fn alert(&self) -> Option<AlertDescription> {
+        match self {
+            Self::NotSpoken(error) => error.get_io().and_then(alert),
+            Self::Closed | Self::Silent => None,
+        }
+    }
+
     pub(super) fn kind(&self) -> Kind {
         match self {
             Self::NotSpoken(error) if error.is_io() => Kind::ConnectionTerminated,
