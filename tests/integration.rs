@@ -31,6 +31,7 @@ mod forward;
 mod guard;
 mod inject;
 mod linking;
+mod mutual_tls;
 mod oauth;
 mod rate;
 mod reload;

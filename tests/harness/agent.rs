@@ -97,8 +97,8 @@ impl Site {
 /// A setup with the files that [`Site::tables`] names.
 pub fn with_identity(setup: Setup, authority: &Authority, certificate: &Certificate) -> Setup {
     setup
-        .file("agents.pem", &certificate.pem())
-        .file("agents.key", &certificate.key_pem())
+        .file("agents.pem", certificate.pem())
+        .file("agents.key", certificate.key_pem())
         .file("ca.pem", authority.pem())
         .file("dc.token", TOKEN)
 }

@@ -38,7 +38,7 @@ pub struct TokenRequest {
     pub grant_type: Option<String>,
     /// The client; none where it was not authenticated and not named in the form.
     pub client_id: Option<String>,
-    /// How the client authenticated: `basic`, `post`, `private_key_jwt` or `none`.
+    /// How the client authenticated: `basic`, `post`, `private_key_jwt`, `tls` or `none`.
     pub client_auth: String,
     /// The names of all form fields, in their order.
     pub parameters: Vec<String>,

@@ -105,6 +105,11 @@ impl OAuthClient {
             .set("key_algorithm", json!(algorithm))
     }
 
+    /// One that shows a certificate for this subject to the proxy in front (RFC 8705 section 2.1).
+    pub fn tls(id: &str, subject: &str) -> Self {
+        Self::new(id, "tls_client_auth").set("tls_client_auth_subject_dn", json!(subject))
+    }
+
     /// A public client.
     pub fn public(id: &str) -> Self {
         Self::new(id, "none")

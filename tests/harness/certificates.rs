@@ -1,11 +1,18 @@
 //! A certificate authority of the tests' own.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+    SerialNumber, date_time_ymd,
+};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
+
+/// As certificates count.
+pub const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A private authority.
 pub struct Authority {
@@ -13,10 +20,12 @@ pub struct Authority {
     pem: String,
 }
 
-/// A server's certificate and key.
+/// A certificate and its key, a server's or a client's.
 pub struct Certificate {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
+    pem: String,
+    key_pem: String,
 }
 
 impl Authority {
@@ -53,25 +62,34 @@ impl Authority {
         self.sign(params)
     }
 
+    /// A client's, of this name, with this serial number.
+    pub fn client(&self, name: &str, serial: u64) -> Certificate {
+        self.client_until(name, serial, SystemTime::now() + 365 * DAY)
+    }
+
+    /// A client's that ends then.
+    pub fn client_until(&self, name: &str, serial: u64, not_after: SystemTime) -> Certificate {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.serial_number = Some(SerialNumber::from(serial));
+        // By which OpenSSL tells two authorities of one name apart.
+        params.use_authority_key_identifier_extension = true;
+        let since = not_after.duration_since(UNIX_EPOCH).unwrap();
+        params.not_after = date_time_ymd(1970, 1, 1) + since;
+        self.sign(params)
+    }
+
     fn sign(&self, params: CertificateParams) -> Certificate {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Certificate {
             chain: vec![certificate.der().clone()],
             key: PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+            pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
         }
     }
-}
-
-fn pem_block(label: &str, der: &[u8]) -> String {
-    use base64::Engine as _;
-    let text = base64::engine::general_purpose::STANDARD.encode(der);
-    let lines = text
-        .as_bytes()
-        .chunks(64)
-        .map(|line| std::str::from_utf8(line).unwrap());
-    let lines = lines.collect::<Vec<_>>().join("\n");
-    format!("-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n")
 }
 
 fn params_for(names: &[&str]) -> CertificateParams {
@@ -80,15 +98,14 @@ fn params_for(names: &[&str]) -> CertificateParams {
 }
 
 impl Certificate {
-    /// The chain as PEM.
-    pub fn pem(&self) -> String {
-        let blocks = self.chain.iter().map(|der| pem_block("CERTIFICATE", der));
-        blocks.collect()
+    /// It in PEM.
+    pub fn pem(&self) -> &str {
+        &self.pem
     }
 
-    /// The private key as PEM.
-    pub fn key_pem(&self) -> String {
-        pem_block("PRIVATE KEY", self.key.secret_der())
+    /// Its key in PEM: PKCS#8.
+    pub fn key_pem(&self) -> &str {
+        &self.key_pem
     }
 
     /// A TLS acceptor that presents it and speaks HTTP/1.1.

@@ -13,6 +13,7 @@ mod consent_self_tests;
 mod keybearer;
 mod message;
 mod metrics;
+pub mod nginx;
 pub mod node;
 mod oauth_self_tests;
 mod person;
@@ -32,7 +33,7 @@ pub use self::authorization_settings::{
     AuthorizationSettings, DEVICE_CODE, JWT_BEARER, OAuthClient,
 };
 pub use self::browser::Browser;
-pub use self::certificates::{Authority, Certificate};
+pub use self::certificates::{Authority, Certificate, DAY};
 pub use self::client::{RawClient, Request, Response};
 pub use self::keybearer::{Keybearer, Setup, executable};
 pub use self::metrics::Metrics;

@@ -37,7 +37,10 @@ function configuration({ clients = [], scopes = [], resources = [], ttl = {}, ..
   return {
     clients: [...clients, INTROSPECTOR],
     scopes: ['openid', 'offline_access', ...scopes],
-    clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none'],
+    clientAuthMethods: [
+      'client_secret_basic', 'client_secret_post', 'private_key_jwt', 'tls_client_auth',
+      'self_signed_tls_client_auth', 'none',
+    ],
     enabledJWA: { clientAuthSigningAlgValues: ['EdDSA', 'ES256', 'PS256', 'RS256'] },
     cookies: { keys: [randomUUID()] },
     findAccount: (_context, accountId) => ({ accountId, claims: () => ({ sub: accountId }) }),
@@ -54,9 +57,26 @@ function configuration({ clients = [], scopes = [], resources = [], ttl = {}, ..
       deviceFlow: { enabled: true },
       devInteractions: { enabled: true },
       introspection: { enabled: true, allowedPolicy: () => true },
+      mTLS: behindTls(),
       resourceIndicators: resourceIndicators(resources, scopes),
       revocation: { enabled: true },
     },
+  };
+}
+
+// What a proxy in front that ends TLS says of the client's certificate.
+function behindTls() {
+  const field = (context, name) => context.get(name) || undefined;
+  return {
+    enabled: true,
+    tlsClientAuth: true,
+    selfSignedTlsClientAuth: true,
+    getCertificate: (context) => {
+      const escaped = field(context, 'x-client-certificate');
+      return escaped && decodeURIComponent(escaped);
+    },
+    certificateAuthorized: (context) => field(context, 'x-client-verify') === 'SUCCESS',
+    certificateSubjectMatches: (context, _property, expected) => field(context, 'x-client-subject') === expected,
   };
 }
 

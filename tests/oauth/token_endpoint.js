@@ -130,7 +130,11 @@ function clientAuth(headers, form) {
   if (form.has('client_assertion')) {
     return 'private_key_jwt';
   }
-  return form.has('client_secret') ? 'post' : 'none';
+  if (form.has('client_secret')) {
+    return 'post';
+  }
+  // As the proxy in front says.
+  return headers['x-client-verify'] === 'SUCCESS' ? 'tls' : 'none';
 }
 
 function refuse(response, entry, { status = 503, error = 'temporarily_unavailable', retry_after: after }) {

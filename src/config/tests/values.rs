@@ -8,7 +8,9 @@ use tracing::level_filters::LevelFilter;
 use super::world::World;
 use crate::config::{AllowedHosts, Listen, LogFormat};
 use crate::connection::auth::{Auth, BodyFields};
-use crate::connection::{Connection, Cookies, HeaderCase, HttpVersion, Limits, Timeouts};
+use crate::connection::{
+    Connection, Cookies, HeaderCase, HttpVersion, Limits, Timeouts, Tls, TlsVersion,
+};
 use crate::secret::Origin;
 
 fn valid(name: &str) -> String {
@@ -238,26 +240,8 @@ fn what_later_releases_bring_is_refused_by_name() {
         ("^network.agent = \"datacenter-1\"", "`agent`"),
         ("^callers = [\"x\"]", "`callers`"),
         ("^http = \"2\"", "`http = \"2\"`"),
-        (
-            "^tls.client_certificate = \"a.pem\"",
-            "`client_certificate`",
-        ),
-        ("^tls.client_key = { file = \"hunter2\" }", "`client_key`"),
-        (
-            "^tls.client_key_password = \"hunter2\"",
-            "`client_key_password`",
-        ),
-        (
-            "^tls.client_identity = { file = \"a.p12\" }",
-            "`client_identity`",
-        ),
-        ("^tls.min_version = \"1.3\"", "`min_version`"),
         ("[store]\nurl = \"redis://:hunter2@localhost\"", "`url`"),
         ("[store]\ntype = \"redis\"", "`type = \"redis\"`"),
-        (
-            "^auth = { type = \"oauth2_client_credentials\", token_url = \"https://a.example\", client_id = \"x\", client_auth = \"tls\" }",
-            "`client_auth = \"tls\"`",
-        ),
     ] {
         let wrong = World::new().wrong(&text.replace('^', CONNECTION));
         let first = wrong.lines().next().unwrap();
@@ -287,6 +271,75 @@ fn secrets_and_certificates_from_one_place_are_shared() {
     let config = World::new().config(&text);
     let [a, b] = [0, 1].map(|n| config.connections[n].tls.ca_certificate.clone().unwrap());
     assert!(Arc::ptr_eq(&a, &b));
+}
+
+#[test]
+fn a_client_certificate_is_inherited_replaced_and_shared() {
+    let config = World::new().config(&valid("tls-client.toml"));
+    let tls = |name: &str| {
+        let connection = config.connections.iter().find(|one| &*one.name == name);
+        connection.unwrap().tls.clone()
+    };
+    let subject = |name: &str| tls(name).client.unwrap().leaf().subject.clone();
+    let inherited = tls("inherits");
+    assert_eq!(inherited.min_version, TlsVersion::Tls13);
+    assert_eq!(tls("encrypted").min_version, TlsVersion::Tls12);
+    assert_eq!(&*subject("inherits"), "CN=client,O=keybearer");
+    assert_eq!(&*subject("rsa"), "CN=rsa");
+    // One identity, however it is written down.
+    for name in ["encrypted", "identity", "old-identity"] {
+        assert_eq!(tls(name).client, inherited.client, "{name}");
+    }
+    assert_eq!(
+        tls("cleartext"),
+        Tls::default(),
+        "no TLS, so no default of it"
+    );
+    assert_eq!(
+        tls("token").client,
+        inherited.client,
+        "its token endpoint's"
+    );
+    assert_eq!(tls("person").client.unwrap().chain().len(), 1);
+    let origin = tls("identity").client.unwrap().origin().to_string();
+    assert_eq!(origin, "file client/new.p12");
+
+    let text = (0..2).fold(String::new(), |text, n| {
+        text + &format!(
+            "[connections.c{n}]\nbase_url = \"https://a.example\"\n\
+             tls = {{ client_identity = \"client/new.p12\", client_key_password = \"hunter2\" }}\n"
+        )
+    });
+    let config = World::new().config(&text);
+    let [a, b] = [0, 1].map(|n| config.connections[n].tls.client.clone().unwrap());
+    assert!(Arc::ptr_eq(&a, &b));
+}
+
+#[test]
+fn every_file_of_a_client_certificate_is_watched() {
+    for (tls, files) in [
+        (
+            "client_certificate = \"client/chain.pem\", client_key = { file = \"client/sec1.key\" }",
+            &["client/chain.pem", "client/sec1.key"][..],
+        ),
+        (
+            "client_identity = \"client/empty.p12\"",
+            &["client/empty.p12"],
+        ),
+        // Half of a rotation, of which the other half must be seen, too.
+        (
+            "client_certificate = \"client/rsa.pem\", client_key = { file = \"client/sec1.key\" }",
+            &["client/rsa.pem", "client/sec1.key"],
+        ),
+    ] {
+        let text = format!("[connections.a]\nbase_url = \"https://a.example\"\ntls = {{ {tls} }}");
+        let world = World::new().file("keybearer.toml", text);
+        let sources = world.load("keybearer.toml").sources;
+        for file in files {
+            let seen = sources.files.iter().any(|seen| seen.ends_with(file));
+            assert!(seen, "{file} is not in {:?}", sources.files);
+        }
+    }
 }
 
 #[test]

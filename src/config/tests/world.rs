@@ -25,7 +25,14 @@ impl World {
         let ed25519 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
         let p384 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
         let rsa = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/keys/rsa.pem");
-        Self::default()
+        let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/client");
+        let client = std::fs::read_dir(client).unwrap();
+        let client = client.map(|entry| entry.unwrap().path());
+        client
+            .fold(Self::default(), |world, path| {
+                let name = path.file_name().unwrap().to_str().unwrap();
+                world.file(&format!("client/{name}"), std::fs::read(&path).unwrap())
+            })
             .variable("TOKEN", CANARY)
             .variable("EMPTY", "")
             .variable("TWO_LINES", "hunter2\nhunter2")
