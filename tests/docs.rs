@@ -78,6 +78,10 @@ async fn check_text(text: &str, what: &str) {
     for name in ["salesforce.pem", "service-account.pem"] {
         std::fs::copy(&key, folder.path().join(name)).unwrap();
     }
+    for (from, to) in [("chain.pem", "client.pem"), ("sec1.key", "client.key")] {
+        let from = root().join("tests/data/client").join(from);
+        std::fs::copy(from, folder.path().join(to)).unwrap();
+    }
     let path = folder.path().join("keybearer.toml");
     std::fs::write(&path, text).unwrap();
     std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();

@@ -2,6 +2,8 @@
 
 use toml::de::DeValue;
 
+use super::file::ROOT;
+
 /// The keys of a table, in the order of the reference.
 pub(crate) struct Shape(pub(crate) &'static [(&'static str, Kind)]);
 
@@ -71,6 +73,12 @@ impl Shape {
     pub(crate) fn knows(&self, name: &str) -> bool {
         let mut keys = self.0.iter();
         keys.any(|(key, kind)| *key == name || kind.knows(name))
+    }
+
+    /// Whether a key of this name stands anywhere at or below this that takes what may be a secret.
+    fn hides(&self, name: &str) -> bool {
+        let mut keys = self.0.iter();
+        keys.any(|(key, kind)| *key == name && !kind.is_harmless() || kind.hides(name))
     }
 
     /// The keys that may be used today.
@@ -152,6 +160,16 @@ impl Kind {
             // Which may hold itself.
             Self::TextOrTable(shape) => shape.kind(name).is_some(),
             Self::Variants(variants) => variants.now.iter().any(|(_, shape)| shape.knows(name)),
+            _ => false,
+        }
+    }
+
+    fn hides(&self, name: &str) -> bool {
+        match self {
+            Self::Map(kind) => kind.hides(name),
+            Self::Table(shape) | Self::Tables(shape) => shape.hides(name),
+            Self::TextOrTable(shape) => shape.kind(name).is_some_and(|kind| !kind.is_harmless()),
+            Self::Variants(variants) => variants.now.iter().any(|(_, shape)| shape.hides(name)),
             _ => false,
         }
     }
@@ -241,13 +259,17 @@ impl Kind {
 }
 
 /// A key that none of the shapes has counts for the nearest, but only where every key that it may
-/// have been meant for takes what is no secret, at no depth.
+/// have been meant for takes what is no secret, at no depth; and where it is no secret's own name, of
+/// another table.
 fn child_of(
     shapes: impl Iterator<Item = &'static Shape> + Clone,
     key: &str,
 ) -> Option<&'static Kind> {
     if let Some(kind) = shapes.clone().find_map(|shape| shape.kind(key)) {
         return Some(kind);
+    }
+    if ROOT.hides(key) {
+        return None;
     }
     let mut meant = None;
     for (name, kind) in shapes.flat_map(|shape| shape.0) {

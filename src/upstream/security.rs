@@ -147,6 +147,9 @@ fn reason(alert: AlertDescription, ends: &Certificate) -> String {
             "it takes it for expired, which it is not by this machine's clock; check both clocks"
         }
         Alert::CertificateRevoked => "it was revoked; get another",
+        Alert::DecryptError => {
+            "it does not verify: its issuer has the name of one that the upstream trusts, and another key; set one of an authority that it trusts"
+        }
         Alert::UnknownCA => {
             "it does not know its issuer; set one of an authority that it trusts, its intermediate certificates behind it in the file"
         }

@@ -106,6 +106,14 @@ async fn a_refused_certificate_is_named_with_what_to_do() {
                 );
             }
         }
+        // Content that meets the close while it is written.
+        let long = vec![b'x'; 512 << 10];
+        for name in ["absent", "other"] {
+            let post = keybearer.post(&format!("/{name}/x"));
+            let response = post.body("text/plain", &long).send().await;
+            let detail = response.problem(502, "tls-alert", "tls_alert_received");
+            assert!(detail.contains("client certificate"), "{version}: {detail}");
+        }
         let good = keybearer.get("/good/x").send().await;
         assert_eq!(good.status, 200, "{version}: {good:?}");
     }

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use http::StatusCode;
 use rcgen::generate_simple_self_signed;
+use rustls_pki_types::PrivateKeyDer;
 use tempfile::TempDir;
 use url::Url;
 
@@ -10,6 +11,9 @@ use super::errand::{Refused, run};
 use super::*;
 use crate::auth::fetch::Role;
 use crate::auth::testing::{Server, connection, response};
+use crate::connection::TlsVersion;
+use crate::connection::identity::ClientIdentity;
+use crate::secret::Origin;
 use crate::store::{Key, Store};
 use crate::upstream::Upstreams;
 
@@ -187,11 +191,19 @@ async fn what_the_disk_does_not_take_is_told_sealed_instead() {
     assert!(world.spool.open(b"thread 'main' panicked").is_none());
 }
 
+fn identity() -> ClientIdentity {
+    let made = generate_simple_self_signed(["client".to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    ClientIdentity::new(vec![made.cert.der().clone()], key, Origin::Issued).unwrap()
+}
+
 #[tokio::test]
-async fn a_job_brings_the_roots_and_the_time_of_its_endpoint() {
+async fn a_job_brings_trust_identity_and_time_of_its_endpoint() {
     let certificate = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let mut connection = connection();
     connection.tls.ca_certificate = Some([certificate.cert.der().clone()].into());
+    connection.tls.client = Some(Arc::new(identity()));
+    connection.tls.min_version = TlsVersion::Tls13;
     connection.timeouts.connect = Duration::from_millis(123);
     let url: Url = "https://as.example/token?key=canary-4c1f".parse().unwrap();
     let limit = Duration::from_secs(9);
@@ -202,6 +214,8 @@ async fn a_job_brings_the_roots_and_the_time_of_its_endpoint() {
     let again = job.endpoint().unwrap();
     assert_eq!((again.url(), again.role()), (&url, Role::Token));
     assert_eq!((again.way(), again.limit()), (endpoint.way(), limit));
+    assert_eq!(again.way().tls.client, connection.tls.client);
+    assert_eq!(again.way().tls.min_version, TlsVersion::Tls13);
     let (form, authorization) = job.message().unwrap();
     assert_eq!(*form, format!("refresh_token={CANARY}").as_bytes());
     let authorization = authorization.unwrap();

@@ -55,6 +55,59 @@ async fn both_places_are_looked_at_in_their_order() {
 }
 
 #[tokio::test]
+async fn a_client_with_a_certificate_has_places_of_its_own() {
+    const PLACE: &str = "/.well-known/oauth-authorization-server";
+    let mtls = "https://mtls.as.example";
+    for (aliases, token, device) in [
+        (json!(null), Ok("/token"), Some(Ok("/device"))),
+        (json!({}), Ok("/token"), Some(Ok("/device"))),
+        (
+            json!({"token_endpoint": format!("{mtls}/t"), "device_authorization_endpoint": format!("{mtls}/d"), "revocation_endpoint": 5}),
+            Ok("https://mtls.as.example/t"),
+            Some(Ok("https://mtls.as.example/d")),
+        ),
+        (
+            json!({"token_endpoint": "http://as.example/t"}),
+            Err(()),
+            Some(Ok("/device")),
+        ),
+    ] {
+        let server = server(PLACE, move |origin| {
+            let mut document = minimal(origin, "");
+            document["device_authorization_endpoint"] = json!(format!("{origin}/device"));
+            document["mtls_endpoint_aliases"] = aliases.clone();
+            document
+        })
+        .await;
+        let metadata = found(&server.url("")).await.unwrap();
+        // Others go where they went.
+        assert_eq!(metadata.token_endpoint, server.url("/token"));
+        let whole = |url: &str| match url.starts_with('/') {
+            true => server.url(url).to_string(),
+            false => url.to_owned(),
+        };
+        let told = |url: Result<Url, String>| url.map(|url| url.to_string());
+        match (told(metadata.token_for_certificates()), token) {
+            (Ok(url), Ok(token)) => assert_eq!(url, whole(token)),
+            (Err(why), Err(())) => {
+                assert!(
+                    why.contains("mtls_endpoint_aliases.token_endpoint"),
+                    "{why}"
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+        let found = metadata
+            .device_for_certificates()
+            .map(|url| told(url).map_err(drop));
+        assert_eq!(
+            found,
+            device.map(|device: Result<&str, ()>| device.map(whole))
+        );
+    }
+}
+
+#[tokio::test]
 async fn every_endpoint_is_told() {
     let server = server("/.well-known/oauth-authorization-server", |origin| {
         json!({

@@ -105,3 +105,22 @@ async fn a_token_without_an_end_is_renewed_once_a_day() {
         assert_eq!(server.received().len(), before + usize::from(renewed));
     }
 }
+
+/// A grant belongs to a client that proves itself so; a certificate is replaced without another consent.
+#[tokio::test]
+async fn a_client_with_a_certificate_is_another_client() {
+    let server = Server::saying(200, "application/json", "{}").await;
+    let with = |authentication| {
+        let mut settings = settings(&server);
+        settings.client.authentication = authentication;
+        key("api", &settings)
+    };
+    let none = with(ClientAuthentication::None);
+    assert_eq!(with(ClientAuthentication::Basic(secret("a"))), none);
+    assert_eq!(with(ClientAuthentication::Post(secret("b"))), none);
+    assert_ne!(with(ClientAuthentication::Tls), none);
+    assert_eq!(
+        with(ClientAuthentication::Tls),
+        with(ClientAuthentication::Tls)
+    );
+}

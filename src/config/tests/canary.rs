@@ -61,6 +61,17 @@ source.role_arn = "arn:aws:iam::123456789012:role/y"
 source.source = { access_key_id = { value = "hunter2" }, secret_access_key = "hunter2" }
 "#;
 
+/// The same for what upstreams are shown.
+const SHOWN: &str = r#"
+[defaults.tls]
+client_certificate = "client/chain.pem"
+client_key = { file = "client/encrypted.key" }
+client_key_password = "hunter2"
+[connections.a]
+base_url = "https://a.example"
+tls = { client_identity = { file = "client/new.p12" }, client_key_password = { value = "hunter2" } }
+"#;
+
 fn tells(text: &str) -> Option<String> {
     let world = World::default().file("keybearer.toml", text);
     let wrong = world.load("keybearer.toml").result.err()?;
@@ -74,12 +85,13 @@ fn the_secrets_are_good_as_they_stand() {
     World::default().config(SECRETS);
     World::new().config(RENEWED);
     World::new().config(KEYS);
+    World::new().config(SHOWN);
 }
 
 #[test]
 fn no_slip_of_the_pen_tells_a_secret() {
     let slips = ["", "\"", "\"\"\"", "{", "}", "=", "\n", "."];
-    for secrets in [SECRETS, RENEWED, KEYS] {
+    for secrets in [SECRETS, RENEWED, KEYS, SHOWN] {
         for (at, c) in secrets.char_indices() {
             for slip in slips {
                 // One character too few, or something too much.
@@ -95,7 +107,7 @@ fn no_slip_of_the_pen_tells_a_secret() {
 
 #[test]
 fn a_lost_or_doubled_line_tells_no_secret() {
-    for secrets in [SECRETS, RENEWED, KEYS] {
+    for secrets in [SECRETS, RENEWED, KEYS, SHOWN] {
         no_line_tells(secrets);
     }
 }
@@ -123,6 +135,9 @@ fn a_secret_under_any_likely_name_is_masked() {
         "apikey",
         "auth_token",
         "bearer",
+        "client_key",
+        "client_key_pass",
+        "client_key_password",
         "client_sec",
         "client_secret",
         "clientsecret",
