@@ -11,7 +11,7 @@ use super::network::Network;
 use super::secret::Secrets;
 use super::server::Listeners;
 use super::signal::refresh_on;
-use super::tls::Authorities;
+use super::tls::{Authorities, refuse_without_certificate, refuse_without_tls, shows_certificate};
 use crate::config::Store;
 use crate::config::document::Document;
 use crate::config::fault::Fault;
@@ -239,7 +239,9 @@ impl<'a> Compiler<'a, '_> {
         let tls = self.authorities.tls(own.as_ref(), &self.tls);
         let shows_certificate = shows_certificate(section);
         if shows_certificate && tls.client.is_none() {
-            self.refuse_without_certificate(section, own.as_ref());
+            let defaults = self.shared.defaults.as_ref();
+            let defaults = defaults.and_then(|defaults| defaults.section("tls"));
+            refuse_without_certificate(section, [own.as_ref(), defaults.as_ref()]);
         }
         if base_url.is_none_or(is_tls) {
             return tls;
@@ -252,65 +254,12 @@ impl<'a> Compiler<'a, '_> {
             false => Tls::default(),
         }
     }
-
-    /// Reports `client_auth = "tls"`, unless what is wrong with the certificate was reported.
-    fn refuse_without_certificate(&self, section: &Section<'a>, own: Option<&Section<'a>>) {
-        let defaults = self.shared.defaults.as_ref();
-        let defaults = defaults.and_then(|defaults| defaults.section("tls"));
-        let mut tables = [own, defaults.as_ref()].into_iter().flatten();
-        let method = section.section("auth").and_then(|auth| {
-            let method = auth.entry("client_auth")?;
-            Some((auth, method))
-        });
-        if let Some((auth, method)) = method
-            && !tables.any(|table| IDENTITY.iter().any(|key| table.has(key)))
-        {
-            let message = "`client_auth = \"tls\"` needs a client certificate";
-            let hint = format!(
-                "set `client_certificate` and `client_key`, or `client_identity`, in `[{}.tls]`",
-                section.name()
-            );
-            auth.report(method.key, Fault::at(method.place, message).hint(hint));
-        }
-    }
-}
-
-/// The keys that make a client certificate.
-const IDENTITY: [&str; 4] = [
-    "client_certificate",
-    "client_key",
-    "client_key_password",
-    "client_identity",
-];
-
-/// Whether the credential's own endpoints are shown the connection's certificate as a proof.
-fn shows_certificate(section: &Section<'_>) -> bool {
-    let auth = section.section("auth");
-    auth.is_some_and(|auth| {
-        let method = auth.text("client_auth").map(|text| text.text);
-        let kind = auth.text("type").map(|text| text.text);
-        method == Some("tls") && kind.is_some_and(|kind| kind.starts_with("oauth2_"))
-    })
 }
 
 fn is_tls(base_url: &BaseUrl) -> bool {
     match base_url.destination() {
         Destination::Server { scheme, .. } => *scheme == Scheme::Https,
         Destination::Echo => false,
-    }
-}
-
-/// Reports what `tls` has in vain; where the credential's endpoints are shown a certificate, all but
-/// the name of the base URL's host has its use there.
-fn refuse_without_tls(tls: &Section<'_>, shows_certificate: bool) {
-    let others = ["ca_certificate", "min_version"];
-    let others = IDENTITY.into_iter().chain(others);
-    let others = others.filter(|_| !shows_certificate);
-    for key in others.chain(["server_name"]) {
-        if let Some(entry) = tls.entry(key) {
-            let message = format!("`{key}` has no use, as `base_url` is not `https://`");
-            tls.report(key, Fault::at(entry.key_place, message));
-        }
     }
 }
 

@@ -128,6 +128,61 @@ impl InvalidAuthority {
     }
 }
 
+/// The keys that make a client certificate.
+const IDENTITY: [&str; 4] = [
+    "client_certificate",
+    "client_key",
+    "client_key_password",
+    "client_identity",
+];
+
+/// Whether the credential's own endpoints are shown the connection's certificate as a proof.
+pub(super) fn shows_certificate(section: &Section<'_>) -> bool {
+    let auth = section.section("auth");
+    auth.is_some_and(|auth| {
+        let method = auth.text("client_auth").map(|text| text.text);
+        let kind = auth.text("type").map(|text| text.text);
+        method == Some("tls") && kind.is_some_and(|kind| kind.starts_with("oauth2_"))
+    })
+}
+
+/// Reports `client_auth = "tls"` of a connection, unless one of these `tls` tables has a certificate: what
+/// is wrong with that was reported.
+pub(super) fn refuse_without_certificate(
+    connection: &Section<'_>,
+    tables: [Option<&Section<'_>>; 2],
+) {
+    let has_one = |table: &Section<'_>| IDENTITY.iter().any(|key| table.has(key));
+    if tables.into_iter().flatten().any(has_one) {
+        return;
+    }
+    let Some(auth) = connection.section("auth") else {
+        return;
+    };
+    if let Some(method) = auth.entry("client_auth") {
+        let message = "`client_auth = \"tls\"` needs a client certificate";
+        let hint = format!(
+            "set `client_certificate` and `client_key`, or `client_identity`, in `[{}.tls]`",
+            connection.name()
+        );
+        auth.report(method.key, Fault::at(method.place, message).hint(hint));
+    }
+}
+
+/// Reports what `tls` has in vain; where the credential's endpoints are shown a certificate, all but
+/// the name of the base URL's host has its use there.
+pub(super) fn refuse_without_tls(tls: &Section<'_>, shows_certificate: bool) {
+    let others = ["ca_certificate", "min_version"];
+    let others = IDENTITY.into_iter().chain(others);
+    let others = others.filter(|_| !shows_certificate);
+    for key in others.chain(["server_name"]) {
+        if let Some(entry) = tls.entry(key) {
+            let message = format!("`{key}` has no use, as `base_url` is not `https://`");
+            tls.report(key, Fault::at(entry.key_place, message));
+        }
+    }
+}
+
 fn server_name(text: &str) -> Result<ServerName<'static>, String> {
     ServerName::try_from(text.to_owned())
         .map_err(|_| format!("`{}` is not a host name", without_userinfo_and_query(text)))
