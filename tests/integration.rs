@@ -32,6 +32,7 @@ mod guard;
 mod inject;
 mod linking;
 mod mutual_tls;
+mod network;
 mod oauth;
 mod rate;
 mod reload;

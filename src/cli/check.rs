@@ -154,6 +154,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     hosts: &'a [Box<str>],
     base_url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy: Option<String>,
     auth: &'static str,
     secrets: Vec<SecretLine>,
     /// What came of a try.
@@ -172,7 +174,9 @@ struct SecretLine {
 
 impl<'a> Line<'a> {
     fn of(connection: &'a Connection, now: SystemTime) -> Self {
-        let secrets = connection.auth.secrets().into_iter();
+        let on_the_way = connection.road.secrets().into_iter();
+        let on_the_way = on_the_way.map(|(key, secret)| (key.to_owned(), secret));
+        let secrets = connection.auth.secrets().into_iter().chain(on_the_way);
         let secrets = secrets.map(|(key, secret)| (key, secret.origin()));
         let identity = connection.tls.client.iter();
         let key = identity.map(|identity| ("tls.client_key".to_owned(), identity.origin()));
@@ -181,6 +185,7 @@ impl<'a> Line<'a> {
             prefix: connection.prefix.to_string(),
             hosts: &connection.hosts,
             base_url: connection.base_url.to_string(),
+            proxy: connection.proxy().map(ToString::to_string),
             auth: connection.auth.kind(),
             secrets: secrets
                 .chain(key)
@@ -204,9 +209,14 @@ impl<'a> Line<'a> {
             name,
             prefix,
             base_url,
+            proxy,
             auth,
             ..
         } = self;
+        let proxy = match proxy {
+            Some(proxy) => format!(" through {proxy}"),
+            None => String::new(),
+        };
         let secrets: Vec<_> = self
             .secrets
             .iter()
@@ -227,7 +237,9 @@ impl<'a> Line<'a> {
             format!(", client certificate until {}", certificate.not_after)
         });
         let trial = self.trial.as_ref().map_or_else(String::new, tried_text);
-        format!("{name}: {prefix}{hosts} -> {base_url}, {auth}{secrets}{certificate}\n{trial}")
+        format!(
+            "{name}: {prefix}{hosts} -> {base_url}{proxy}, {auth}{secrets}{certificate}\n{trial}"
+        )
     }
 }
 

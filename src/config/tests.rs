@@ -5,6 +5,7 @@ mod aws;
 mod canary;
 mod cases;
 mod files;
+mod network;
 mod oauth2;
 mod store;
 mod values;

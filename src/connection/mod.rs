@@ -25,7 +25,8 @@ use self::auth::Auth;
 use self::identity::ClientIdentity;
 use self::network::Road;
 use self::oauth2::ExpirySignal;
-use self::url::{BaseUrl, Prefix};
+use self::proxy::Proxy;
+use self::url::{BaseUrl, Destination, Prefix};
 
 /// One connection, as compiled from the configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +63,18 @@ pub struct Connection {
     pub road: Road,
     /// Whether field names keep their letter case on the way up.
     pub header_case: HeaderCase,
+}
+
+impl Connection {
+    /// The proxy that leads to its base URL, if one does.
+    pub fn proxy(&self) -> Option<&Proxy> {
+        match (self.base_url.destination(), &self.road) {
+            (Destination::Server { scheme, host, port }, Road::Proxied(proxies)) => {
+                proxies.toward(*scheme, host, *port)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// The protocol spoken to the upstream.

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::proxy::Proxy;
 use super::url::Scheme;
+use crate::secret::Secret;
 
 /// The way to every host that a connection needs: its base URL's, and those of its credential.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -49,10 +50,10 @@ enum Hosts {
     Name(Box<str>),
 }
 
-/// A text that is no [`Exception`].
+/// A text is no [`Exception`].
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a host, a `.suffix`, an address, a network such as `10.0.0.0/8`, or `*`")]
-pub struct InvalidException(String);
+#[error("is not a host, a `.suffix`, an address, a network such as `10.0.0.0/8`, or `*`")]
+pub struct InvalidException;
 
 // === impl Road ===
 
@@ -72,6 +73,22 @@ impl Road {
             Self::Agent(name) => Some(name),
             Self::Direct | Self::Proxied(_) => None,
         }
+    }
+
+    /// Each secret of it, with what names it.
+    pub fn secrets(&self) -> Vec<(&str, &Secret)> {
+        let Self::Proxied(proxies) = self else {
+            return Vec::new();
+        };
+        let mut secrets: Vec<(&str, &Secret)> = Vec::new();
+        for proxy in [&proxies.http, &proxies.https].into_iter().flatten() {
+            if let Some(login) = &proxy.login
+                && !secrets.iter().any(|(key, _)| **key == *proxy.key)
+            {
+                secrets.push((&proxy.key, &login.password));
+            }
+        }
+        secrets
     }
 
     /// The road to one server: straight where no proxy leads there.
@@ -113,7 +130,6 @@ impl Exception {
     /// # Errors
     /// The text is none of these.
     pub fn parse(text: &str) -> Result<Self, InvalidException> {
-        let invalid = || InvalidException(text.chars().take(LONGEST).collect());
         let text = text.trim();
         if let Some(network) = network(text) {
             let hosts = Hosts::Network(network);
@@ -121,12 +137,12 @@ impl Exception {
         }
         let (host, port) = match text.rsplit_once(':') {
             None => (text, None),
-            Some((host, port)) => (host, Some(port.parse().map_err(|_| invalid())?)),
+            Some((host, port)) => (host, Some(port.parse().map_err(|_| InvalidException)?)),
         };
         let hosts = match network(host) {
             Some(network) => Hosts::Network(network),
             None if host == "*" => Hosts::Any,
-            None => Hosts::Name(name(host).ok_or_else(invalid)?),
+            None => Hosts::Name(name(host).ok_or(InvalidException)?),
         };
         Ok(Self { hosts, port })
     }
@@ -143,7 +159,7 @@ impl Exception {
     }
 }
 
-/// The longest host name (RFC 1035 section 2.3.4), and so the longest text that is shown.
+/// The longest host name (RFC 1035 section 2.3.4).
 const LONGEST: usize = 253;
 
 fn network(text: &str) -> Option<IpNet> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::agents::Declared;
 use super::secret::Secrets;
 use crate::config::fault::Fault;
+use crate::config::mask::without_userinfo_and_query;
 use crate::config::section::{Entry, Section};
 use crate::connection::network::{Exception, InvalidException, Proxies, Road};
 use crate::connection::proxy::{InvalidProxy, Proxy, Written};
@@ -38,7 +39,7 @@ impl Network {
             let message = "`agent` and `proxy` exclude each other: a connection takes one road";
             section.report("agent", Fault::at(agent.key_place, message));
         }
-        let except = section.parse_each("no_proxy", Exception::parse);
+        let except = section.parse_each("no_proxy", exception);
         let agent = agents.agent(section).or_else(|| {
             let inherited = defaults.agent.clone();
             inherited.filter(|_| !section.has("proxy"))
@@ -87,6 +88,11 @@ fn proxies<'a>(section: &Section<'a>, secrets: &Secrets<'a>) -> Option<Proxies> 
     }
 }
 
+fn exception(text: &str) -> Result<Exception, String> {
+    let shown = || without_userinfo_and_query(text);
+    Exception::parse(text).map_err(|error| format!("`{}` {error}", shown()))
+}
+
 /// Why an environment variable cannot be used.
 #[derive(Debug, thiserror::Error)]
 enum Unusable {
@@ -94,7 +100,7 @@ enum Unusable {
     Encoding,
     #[error("{0}")]
     Proxy(#[from] InvalidProxy),
-    #[error("has an entry that is none: {0}")]
+    #[error("has an entry that {0}")]
     Exception(#[from] InvalidException),
 }
 

@@ -231,12 +231,6 @@ fn what_later_releases_bring_is_refused_by_name() {
         ("[admin]\nallow_edit = true", "`allow_edit`"),
         ("[server.tls]\ncertificate = \"a.pem\"", "`tls`"),
         ("[server]\nforward_proxy = true", "`forward_proxy`"),
-        (
-            "[defaults.network]\nproxy = \"http://u:hunter2@p\"",
-            "`proxy`",
-        ),
-        ("^network = { proxy = \"http://u:hunter2@p\" }", "`proxy`"),
-        ("^network.no_proxy = [\"localhost\"]", "`no_proxy`"),
         ("^network.agent = \"datacenter-1\"", "`agent`"),
         ("^callers = [\"x\"]", "`callers`"),
         ("^http = \"2\"", "`http = \"2\"`"),
