@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::proxy::Proxy;
+use super::proxy::{Protocol, Proxy};
 use super::url::Scheme;
 use crate::secret::Secret;
 
@@ -73,6 +73,15 @@ impl Road {
             Self::Agent(name) => Some(name),
             Self::Direct | Self::Proxied(_) => None,
         }
+    }
+
+    /// Whether a proxy on it is spoken to in TLS.
+    pub fn is_tls(&self) -> bool {
+        let Self::Proxied(proxies) = self else {
+            return false;
+        };
+        let mut both = [&proxies.http, &proxies.https].into_iter().flatten();
+        both.any(|proxy| proxy.protocol == Protocol::Https)
     }
 
     /// Each secret of it, with what names it.

@@ -65,13 +65,16 @@ impl Proxy {
                  cache deny all\n\
                  pid_filename none\n\
                  pinger_enable off\n\
-                 workers 1\n\
                  shutdown_lifetime 0 seconds\n",
                 users.display()
             );
             let path = users.with_file_name("squid.conf");
             fs::write(&path, text).unwrap();
             let mut command = Command::new(program("squid"));
+            // Its shared memory has the name that it is told.
+            command
+                .arg("-n")
+                .arg(format!("kb{}x{port}", std::process::id()));
             command.arg("-N").arg("-f").arg(path);
             command
         })
@@ -138,7 +141,8 @@ impl Proxy {
                 };
             }
             let exit = process.exit().await;
-            said = format!("{}{}", exit.stdout, exit.stderr);
+            let own = fs::read_to_string(folder.path().join("cache.log"));
+            said = format!("{}{}{}", exit.stdout, exit.stderr, own.unwrap_or_default());
         }
         panic!("the proxy does not start: {said}");
     }
@@ -171,10 +175,21 @@ impl Proxy {
     }
 
     /// Kills it at once, and all its connections.
-    pub async fn kill(mut self) -> SocketAddr {
+    pub async fn kill(mut self) {
         self.process.signal(Signal::KILL);
         self.process.exit().await;
-        self.address
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // What squid would take away if it were not killed.
+        let name = format!("kb{}x{}", std::process::id(), self.address.port());
+        for entry in fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().contains(&name) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
     }
 }
 

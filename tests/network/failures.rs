@@ -1,5 +1,10 @@
 //! What proxies refuse, and proxies that are not there: told by the hop that it happened at.
 
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
 use super::{through, with_login};
 use crate::harness::{
     Answer, Authority, Keybearer, LOGIN, Proxy, Setup, Step, Upstream, free_address,
@@ -28,12 +33,20 @@ async fn wrong_and_missing_credentials_are_told_apart_and_are_never_a_407() {
     let secure = Upstream::tls(&Authority::new().issue(&["127.0.0.1"])).await;
     let tiny = Proxy::tinyproxy("BasicAuth me hunter2-tiny").await;
     let (squid, socks) = (Proxy::squid("").await, Proxy::microsocks().await);
-    for proxy in [&tiny, &squid, &socks] {
+    for (proxy, kind) in [
+        (&tiny, "tinyproxy"),
+        (&squid, "squid"),
+        (&socks, "microsocks"),
+    ] {
         for upstream in [&plain, &secure] {
             for (login, word) in [
                 (Some("me:canary-4c1f"), "refused the user name and password"),
                 (None, "asks for a user name and password"),
             ] {
+                if login.is_none() && kind == "tinyproxy" && upstream.url("").starts_with("http:") {
+                    // It answers 401 then, as if it was the server.
+                    continue;
+                }
                 let url = login.map_or(proxy.url(), |login| proxy.url_with(login));
                 let setup = Setup::new().file("proxy", &url);
                 let tables = through(&upstream.url("/base"), "{ file = \"proxy\" }", "");
@@ -97,6 +110,20 @@ async fn an_upstream_that_the_proxy_cannot_reach_is_told_as_such() {
     }
 }
 
+/// A server that speaks first, and not what is expected.
+async fn greeting() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").await.ok();
+            // Until the other side closes.
+            stream.read_to_end(&mut Vec::new()).await.ok();
+        }
+    });
+    address
+}
+
 #[tokio::test]
 async fn a_proxy_that_is_none_is_told_as_such() {
     let nobody = free_address();
@@ -132,7 +159,7 @@ async fn a_proxy_that_is_none_is_told_as_such() {
             &["does not answer in HTTP", "network.proxy"],
         ),
         (
-            other.address(),
+            greeting().await,
             "socks5",
             (502, "protocol-error"),
             &["does not answer in SOCKS 5"],
@@ -199,7 +226,7 @@ async fn a_proxy_that_is_killed_is_named_and_used_again_when_it_is_back() {
         upstream.on("/base/stall", Answer::stall());
         let proxy = Proxy::tinyproxy("").await;
         let setup = Setup::new().file("ca.pem", authority.pem());
-        let rest = "tls.ca_certificate = \"ca.pem\"\nretries = 0";
+        let rest = "retries = 0\n[defaults]\ntls.ca_certificate = \"ca.pem\"";
         let tables = through(
             &upstream.url("/base"),
             &format!("\"{}\"", proxy.url()),

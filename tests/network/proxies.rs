@@ -33,11 +33,12 @@ impl Upstreams {
     /// The connections `plain` and `secure`, by way of this `network.proxy`.
     fn tables(&self, setup: &Setup, proxy: &str) -> String {
         setup.write("ca.pem", self.authority.pem());
-        let rest = format!(
-            "auth = {{ type = \"bearer\", token = \"ours\" }}\ntls.ca_certificate = \"ca.pem\"\nnetwork.proxy = {proxy}"
-        );
+        let defaults = "[defaults.tls]\nca_certificate = \"ca.pem\"\n";
+        let rest =
+            format!("auth = {{ type = \"bearer\", token = \"ours\" }}\nnetwork.proxy = {proxy}");
         let plain = connection("plain", &self.plain.url("/base"), &rest);
-        plain + &connection("secure", &self.secure.url("/base"), &rest)
+        let secure = connection("secure", &self.secure.url("/base"), &rest);
+        [defaults, &plain, &secure].concat()
     }
 
     fn each(&self) -> [(&'static str, &Upstream); 2] {

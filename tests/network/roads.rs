@@ -38,14 +38,14 @@ async fn the_environment_says_which_proxy_and_for_what() {
     let plain = Upstream::start().await;
     let secure = Upstream::tls(&authority.issue(&["127.0.0.1"])).await;
     let (one, other) = (Proxy::tinyproxy("").await, Proxy::tinyproxy("").await);
-    let rest = "auth = { type = \"bearer\", token = \"ours\" }\ntls.ca_certificate = \"ca.pem\"";
+    let rest = "auth = { type = \"bearer\", token = \"ours\" }";
     let straight = format!("{rest}\nnetwork.proxy = \"direct\"");
     let keybearer = Setup::new()
         .file("ca.pem", authority.pem())
         .env("http_proxy", one.address().to_string())
         .env("HTTPS_PROXY", other.url())
         .env("NO_PROXY", "localhost,.internal.example")
-        .tables("[defaults.network]\nproxy = \"env\"")
+        .tables("[defaults]\ntls.ca_certificate = \"ca.pem\"\nnetwork.proxy = \"env\"")
         .tables(&connection("plain", &plain.url("/base"), rest))
         .tables(&connection("secure", &secure.url("/base"), rest))
         .tables(&connection("straight", &plain.url("/straight"), &straight))
@@ -102,7 +102,7 @@ async fn tokens_are_fetched_by_the_same_way() {
         "/token",
         Answer::sized("200 OK", "Content-Type: application/json\r\n", token),
     );
-    let upstream = Upstream::start().await;
+    let upstream = Upstream::tls(&authority.issue(&["127.0.0.1"])).await;
     let proxy = Proxy::tinyproxy("BasicAuth me hunter2-tiny").await;
     let lines = format!(
         "auth = {{ type = \"oauth2_client_credentials\", token_url = \"{}\", client_id = \"id\", client_secret = \"s\" }}\ntls.ca_certificate = \"ca.pem\"\nnetwork.proxy = {{ file = \"proxy\" }}",
@@ -120,7 +120,9 @@ async fn tokens_are_fetched_by_the_same_way() {
         Some("Bearer fetched")
     );
     proxy.logged(&format!("CONNECT {}", server.address())).await;
-    proxy.logged(&upstream.url("/base/x")).await;
+    proxy
+        .logged(&format!("CONNECT {}", upstream.address()))
+        .await;
     let (_, exit) = keybearer.stop().await;
     assert!(!exit.stderr.contains("hunter2"), "{}", exit.stderr);
 }

@@ -119,7 +119,7 @@ impl<'a> Compiler<'a, '_> {
         let strip = strip(below("strip").as_ref());
         let timeouts = timeouts(below("timeouts").as_ref(), self.timeouts);
         let limits = limits(below("limits").as_ref(), self.limits);
-        let tls = self.tls(&section, base_url.as_ref());
+        let tls = self.tls(&section, base_url.as_ref(), &road);
         Some(Connection {
             name: Arc::from(entry.key),
             prefix: prefix?,
@@ -234,7 +234,7 @@ impl<'a> Compiler<'a, '_> {
         Some(base_url)
     }
 
-    fn tls(&self, section: &Section<'a>, base_url: Option<&BaseUrl>) -> Tls {
+    fn tls(&self, section: &Section<'a>, base_url: Option<&BaseUrl>, road: &Road) -> Tls {
         let own = section.section("tls");
         let tls = self.authorities.tls(own.as_ref(), &self.tls);
         let shows_certificate = shows_certificate(section);
@@ -243,7 +243,7 @@ impl<'a> Compiler<'a, '_> {
             let defaults = defaults.and_then(|defaults| defaults.section("tls"));
             refuse_without_certificate(section, [own.as_ref(), defaults.as_ref()]);
         }
-        if base_url.is_none_or(is_tls) {
+        if base_url.is_none_or(is_tls) || road.is_tls() {
             return tls;
         }
         if let Some(own) = own {
