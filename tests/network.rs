@@ -1,6 +1,9 @@
 //! Section 2, network: proxies on the way, names and addresses, and connections that were kept.
 
+mod addresses;
 mod failures;
+mod kept;
+mod names;
 mod proxies;
 mod roads;
 

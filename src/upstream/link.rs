@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use http::{HeaderMap, HeaderName};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -54,6 +55,8 @@ pub(super) struct Link {
     signals: Signals,
     /// Whom it leads to, as far as is known.
     peer: Option<IpAddr>,
+    /// For how long the upstream says to keep it without a request; none before its first answer.
+    kept: Option<Duration>,
     /// The content that is being sent, and how far it was when somebody looked.
     flow: Option<Arc<Flow>>,
     observed: (Stage, u64),
@@ -81,6 +84,7 @@ impl Link {
             progress: Instant::now(),
             signals,
             peer,
+            kept: None,
             flow: None,
             observed: (Stage::Ended, 0),
             upload: None,
@@ -149,6 +153,9 @@ impl Link {
 
     /// Gives the driving to a task if content of the request is left after the answer's head.
     pub(super) fn answered<B>(&mut self, response: &Response<B>, timeouts: &Timeouts) {
+        if self.kept.is_none() {
+            self.kept = Some(kept(response.headers()).unwrap_or(Duration::MAX));
+        }
         if let Some(flow) = &self.flow
             && flow.observe().0 != Stage::Ended
             && let Some(driver) = self.driver.take()
@@ -191,11 +198,6 @@ impl Link {
         self.peer
     }
 
-    /// When it last made progress.
-    pub(super) fn last_progress(&self) -> Instant {
-        self.progress
-    }
-
     /// Ready once there was no progress for `read`: neither of the answer, nor of content that is
     /// still being sent.
     pub(super) fn poll_stalled(&mut self, cx: &mut Context<'_>, read: Duration) -> Poll<()> {
@@ -211,6 +213,12 @@ impl Link {
             self.progressed(Instant::now(), read);
         }
         Poll::Pending
+    }
+
+    /// Until when it may wait for another request, if it may wait for `idle`: not to the very end of
+    /// the upstream's patience, as a request that meets its close on the way may be lost.
+    pub(super) fn reusable_until(&self, idle: Duration) -> Instant {
+        self.progress + idle.min(self.kept.unwrap_or(Duration::MAX))
     }
 
     /// Whether another request can be sent, asked of the system itself: for one that cannot be
@@ -258,6 +266,27 @@ fn failed(
     }
     failure
 }
+
+/// What `Keep-Alive: timeout=…` of an answer leaves of the upstream's patience, a second or half of
+/// it taken off.
+fn kept(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(KEEP_ALIVE)?.to_str().ok()?;
+    let seconds = text.split(',').find_map(|part| {
+        let (name, value) = part.split_once('=')?;
+        let value = value.trim().trim_matches('"');
+        name.trim()
+            .eq_ignore_ascii_case("timeout")
+            .then(|| value.parse::<u32>().ok())?
+    })?;
+    let patience = Duration::from_secs(seconds.into());
+    Some(
+        patience
+            .saturating_sub(Duration::from_secs(1))
+            .max(patience / 2),
+    )
+}
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// How long the side whose turn it is may take.
 pub(super) fn allowance(stage: Stage, timeouts: &Timeouts) -> Duration {
@@ -311,4 +340,27 @@ pub(super) fn stalled(stage: Stage, timeouts: &Timeouts) -> Failure {
         problem
     };
     Failure::new(problem, retry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upstreams_patience_is_not_used_to_its_end() {
+        for (value, want) in [
+            ("timeout=5", Some(4_000)),
+            ("timeout=5, max=100", Some(4_000)),
+            ("max=3,Timeout=\"60\"", Some(59_000)),
+            ("timeout=1", Some(500)),
+            ("timeout=0", Some(0)),
+            ("timeout=soon", None),
+            ("timeout=-1", None),
+            ("max=100", None),
+        ] {
+            let headers = HeaderMap::from_iter([(KEEP_ALIVE, value.parse().unwrap())]);
+            assert_eq!(kept(&headers), want.map(Duration::from_millis), "{value}");
+        }
+        assert_eq!(kept(&HeaderMap::new()), None);
+    }
 }

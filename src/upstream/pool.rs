@@ -47,9 +47,9 @@ impl Pool {
         }
     }
 
-    /// Keeps a link for at most `idle` after its last progress.
+    /// Keeps a link for at most `idle` after its last progress, and no longer than the upstream does.
     pub(super) fn put(&self, link: Box<Link>, idle: Duration) {
-        let until = link.last_progress() + idle;
+        let until = link.reusable_until(idle);
         let mut state = self.state.lock();
         state.used = true;
         if state.addresses.is_empty() || link.leads_to(&state.addresses) {

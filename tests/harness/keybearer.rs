@@ -35,6 +35,7 @@ pub struct Setup {
     format: &'static str,
     config: Option<PathBuf>,
     program: PathBuf,
+    wrapper: Vec<OsString>,
     own_group: bool,
 }
 
@@ -60,6 +61,7 @@ impl Setup {
             format: "json",
             config: None,
             program: executable(),
+            wrapper: Vec::new(),
             own_group: false,
         }
     }
@@ -134,6 +136,13 @@ impl Setup {
         self
     }
 
+    /// Has this command run it, which gets its path and arguments behind its own.
+    #[must_use]
+    pub fn wrapped(mut self, words: &[&str]) -> Self {
+        self.wrapper = words.iter().map(Into::into).collect();
+        self
+    }
+
     /// Starts it as the leader of a process group of its own.
     #[must_use]
     pub fn own_group(mut self) -> Self {
@@ -180,7 +189,10 @@ impl Setup {
 
     /// The executable with these arguments, in the folder, without the environment of the tests.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut words = self.wrapper.iter().map(OsString::as_os_str);
+        let mut words = words.by_ref().chain([self.program.as_os_str()]);
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words);
         command.current_dir(self.dir.path()).env_clear();
         command.env("HOME", self.dir.path());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());

@@ -200,7 +200,7 @@ pub fn free_address() -> SocketAddr {
 }
 
 /// Where a program is that `make test` installs, some of them for the administrator only.
-pub fn program(name: &str) -> PathBuf {
+pub(super) fn program(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
     let found = folders

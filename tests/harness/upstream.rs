@@ -77,16 +77,21 @@ struct Shared {
 impl Upstream {
     /// Starts one in cleartext.
     pub async fn start() -> Self {
-        Self::listen(None).await
+        Self::at("127.0.0.1:0").await
+    }
+
+    /// Starts one in cleartext at this address.
+    pub async fn at(address: &str) -> Self {
+        Self::listen(address, None).await
     }
 
     /// Starts one behind TLS.
     pub async fn tls(certificate: &Certificate) -> Self {
-        Self::listen(Some(certificate.acceptor())).await
+        Self::listen("127.0.0.1:0", Some(certificate.acceptor())).await
     }
 
-    async fn listen(tls: Option<TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    async fn listen(address: &str, tls: Option<TlsAcceptor>) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let shared = Arc::<Shared>::default();
         Self {
             address: listener.local_addr().unwrap(),

@@ -1,4 +1,5 @@
 use std::fs::{self, File};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use http::StatusCode;
@@ -13,6 +14,8 @@ use crate::auth::fetch::Role;
 use crate::auth::testing::{Server, connection, response};
 use crate::connection::TlsVersion;
 use crate::connection::identity::ClientIdentity;
+use crate::connection::network::Road;
+use crate::connection::proxy::{Proxy, Written};
 use crate::secret::Origin;
 use crate::store::{Key, Store};
 use crate::upstream::Upstreams;
@@ -225,6 +228,41 @@ async fn a_job_brings_trust_identity_and_time_of_its_endpoint() {
         assert!(Job::parse(broken.as_bytes()).is_none());
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_courier_takes_the_proxy_that_its_endpoint_takes() {
+    let proxy = Server::saying(200, "application/json", "{}").await;
+    let mut connection = connection();
+    let url = format!("http://me:{CANARY}@{}", proxy.address);
+    let parsed = Proxy::parse(&url, Written::Key, "network.proxy", &Origin::Literal).unwrap();
+    connection.road = Road::through(parsed);
+    let url: Url = "http://as.example/token".parse().unwrap();
+    let upstreams = Upstreams::default();
+    upstreams.ask(&SERVERS);
+    let limit = Duration::from_secs(9);
+    let endpoint = Endpoint::new(&upstreams, &connection, Role::Token, &url, limit).unwrap();
+    let world = World::new(&endpoint).await;
+    let again = Job::parse(&world.job).unwrap().endpoint().unwrap();
+    assert_eq!(
+        again.proxy().unwrap().to_string(),
+        format!("http://{}", proxy.address)
+    );
+    assert_eq!(*again.dns(), SERVERS);
+    assert!(!format!("{again:?}").contains(CANARY));
+    let (done, _) = world.run(&world.job).await;
+    done.unwrap();
+    assert_eq!(world.outcome().await.unwrap().status, StatusCode::OK);
+    let asked = proxy.only();
+    assert_eq!(asked.target, "http://as.example/token");
+    assert_eq!(
+        asked.headers["proxy-authorization"],
+        "Basic bWU6Y2FuYXJ5LTRjMWY="
+    );
+    assert_eq!(asked.headers["host"], "as.example");
+}
+
+/// Nobody answers there, and nobody is asked.
+const SERVERS: [SocketAddr; 1] = [SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9)];
 
 #[test]
 fn little_of_the_environment_is_handed_on() {

@@ -7,6 +7,8 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::auth::aws::testing::deaf;
 use crate::auth::testing::{Server, connection, response};
+use crate::connection::proxy::{Proxy, Written};
+use crate::secret::Origin;
 
 fn connector(connection: &Connection, read: Option<Duration>) -> (RoadClient, Connector) {
     let client = RoadClient::new(connection, Arc::new(Upstreams::default()));
@@ -158,4 +160,33 @@ async fn tls_trusts_what_the_connection_trusts() {
         fault.to_string().contains("set tls.ca_certificate"),
         "{fault}"
     );
+}
+
+#[tokio::test]
+async fn a_proxy_is_on_the_way_to_sts_and_not_to_this_machines_own_services() {
+    let proxy = Server::saying(200, "text/xml", "<a/>").await;
+    let straight = Server::saying(200, "text/xml", "<a/>").await;
+    let mut connection = connection();
+    let url = format!("http://{}", proxy.address);
+    let parsed = Proxy::parse(&url, Written::Key, "network.proxy", &Origin::Literal).unwrap();
+    connection.road = network::Road::through(parsed);
+    let (_, connector) = connector(&connection, None);
+    for url in ["http://sts.example/", straight.url("/").as_str()] {
+        connector.call(request(url)).await.unwrap();
+    }
+    assert_eq!(proxy.only().target, "http://sts.example/");
+    assert_eq!(straight.only().target, "/");
+    for (host, want) in [
+        ("169.254.169.254", true),
+        ("169.254.170.2", true),
+        ("169.254.170.23", true),
+        ("fd00:ec2::254", true),
+        ("fd00:ec2::23", true),
+        ("localhost", true),
+        ("10.0.0.1", false),
+        ("sts.amazonaws.com", false),
+        ("169.254.169.254.example", false),
+    ] {
+        assert_eq!(is_of_this_machine(host), want, "{host}");
+    }
 }
