@@ -1,6 +1,12 @@
 //! The on-prem agent (section 6): connections through it, what it opens, how it comes and goes.
 
+mod arguments;
+mod credentials;
+mod load;
+mod losses;
+mod networks;
 mod passing;
+mod trust;
 
 use crate::harness::connection;
 

@@ -1,5 +1,6 @@
 //! The private end: [`run`] dials the proxy, introduces the agent, and serves what the proxy asks.
 
+use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -88,8 +89,8 @@ pub enum Phase {
 /// Why there is no tunnel.
 #[derive(Debug, thiserror::Error)]
 enum NotConnected {
-    #[error("the hello failed: {0}; check that `--server` is the proxy's `agents.listen`")]
-    Hello(#[from] hyper::Error),
+    #[error("{address} broke off the hello ({error}); {HELLO_HINT}")]
+    Hello { address: SocketAddr, error: String },
     #[error("{0}")]
     Identity(String),
     #[error("the proxy refused this agent ({status}): {words}")]
@@ -240,15 +241,17 @@ async fn say_hello(
     let host = host.unwrap_or_else(|_| HeaderValue::from_static("localhost"));
     let token = identity.token.as_ref().map(Secret::expose);
     let request = hello::request(&host, &settings.name, token)?;
-    let (mut sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
+    let broken = |error: hyper::Error| NotConnected::of_hello(address, &error);
+    let shaken = http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, driver) = shaken.map_err(broken)?;
     let _driving = AbortOnDropHandle::new(tokio::spawn(async move {
         // How it ends is told by the answer.
         let _ = driver.with_upgrades().await;
     }));
-    let mut response = sender.send_request(request).await?;
+    let mut response = sender.send_request(request).await.map_err(broken)?;
     let status = response.status();
     if status == StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(hyper::upgrade::on(&mut response).await?);
+        return hyper::upgrade::on(&mut response).await.map_err(broken);
     }
     let content = Limited::new(response.into_body(), LONGEST_WORDS)
         .collect()
@@ -262,6 +265,20 @@ async fn say_hello(
             Err(NotConnected::Refused { status, words })
         }
         _ => Err(NotConnected::Unknown { status, words }),
+    }
+}
+
+const HELLO_HINT: &str = "check that `--server` is the proxy's `agents.listen`, and that `agents.client_ca` trusts this agent's certificate if it has one";
+
+impl NotConnected {
+    /// With TLS 1.3, what the proxy thinks of a certificate is heard after the handshake.
+    fn of_hello(address: SocketAddr, error: &hyper::Error) -> Self {
+        let errors = std::iter::successors(Some(error as &dyn Error), |&error| error.source());
+        let texts: Vec<_> = errors.map(ToString::to_string).collect();
+        Self::Hello {
+            address,
+            error: texts.join(": "),
+        }
     }
 }
 

@@ -23,6 +23,8 @@ mod relay;
 pub mod server;
 mod socket;
 pub mod stream;
+#[cfg(test)]
+mod tests;
 mod tunnel;
 
 use std::time::Duration;

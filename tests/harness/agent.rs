@@ -34,10 +34,16 @@ impl Site {
 
     /// The same, with more keys of `[agents]`.
     pub async fn start_with(setup: Setup, agents: &str, tables: &str) -> Self {
+        Self::start_at("127.0.0.1", setup, agents, tables).await
+    }
+
+    /// The same, with a listener for agents at this address.
+    pub async fn start_at(host: &str, setup: Setup, agents: &str, tables: &str) -> Self {
         let authority = Authority::new();
-        let certificate = authority.issue(&["localhost", "127.0.0.1"]);
+        let certificate = authority.issue(&["localhost", host]);
         let setup = with_identity(setup, &authority, &certificate);
-        let mut keybearer = setup.tables(&Self::tables(agents, tables)).start().await;
+        let tables = Self::tables(agents, tables).replace("127.0.0.1:0", &format!("{host}:0"));
+        let mut keybearer = setup.tables(&tables).start().await;
         let agents = keybearer.listener("agents").await;
         Self {
             authority,

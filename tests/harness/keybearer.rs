@@ -157,6 +157,13 @@ impl Setup {
         self
     }
 
+    /// With other tables.
+    #[must_use]
+    pub fn retold(mut self, tables: &str) -> Self {
+        self.rest = tables.to_owned();
+        self
+    }
+
     /// A path in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)

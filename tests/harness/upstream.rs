@@ -90,8 +90,17 @@ impl Upstream {
         Self::listen("127.0.0.1:0", Some(certificate.acceptor())).await
     }
 
+    /// Starts one in cleartext on a listener of the test's own.
+    pub fn on_listener(listener: std::net::TcpListener) -> Self {
+        listener.set_nonblocking(true).unwrap();
+        Self::serve(TcpListener::from_std(listener).unwrap(), None)
+    }
+
     async fn listen(address: &str, tls: Option<TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
+        Self::serve(TcpListener::bind(address).await.unwrap(), tls)
+    }
+
+    fn serve(listener: TcpListener, tls: Option<TlsAcceptor>) -> Self {
         let shared = Arc::<Shared>::default();
         Self {
             address: listener.local_addr().unwrap(),

@@ -15,7 +15,7 @@ fn road(world: &World, defaults: &str, lines: &str) -> Road {
 /// The proxy that leads to a host, as it is shown.
 fn toward(road: &Road, scheme: crate::connection::url::Scheme, host: &str) -> Option<String> {
     match road {
-        Road::Direct => None,
+        Road::Agent(_) | Road::Direct => None,
         Road::Proxied(proxies) => Some(proxies.toward(scheme, host, 443)?.to_string()),
     }
 }

@@ -227,13 +227,10 @@ fn what_later_releases_bring_is_refused_by_name() {
     for (text, named) in [
         ("[callers.x]\ntoken = \"hunter2\"", "`callers`"),
         ("[webhooks]\nlisten = \"127.0.0.1:1\"", "`webhooks`"),
-        ("[agents]\nlisten = \"127.0.0.1:1\"", "`agents`"),
         ("[admin]\nallow_edit = true", "`allow_edit`"),
         ("[server.tls]\ncertificate = \"a.pem\"", "`tls`"),
         ("[server]\nforward_proxy = true", "`forward_proxy`"),
-        ("^network.agent = \"datacenter-1\"", "`agent`"),
         ("^callers = [\"x\"]", "`callers`"),
-        ("^http = \"2\"", "`http = \"2\"`"),
         ("[store]\nurl = \"redis://:hunter2@localhost\"", "`url`"),
         ("[store]\ntype = \"redis\"", "`type = \"redis\"`"),
     ] {
@@ -253,6 +250,52 @@ fn what_later_releases_bring_is_refused_by_name() {
             "one fault, told once: {wrong}"
         );
     }
+}
+
+#[test]
+fn connections_take_the_road_of_their_agent() {
+    const AGENTS: &str = "[agents]\ncertificate = \"ca.pem\"\nkey = \"key.pem\"\n";
+    let connections = "[defaults.network]\nagent = \"a\"\n\
+        [connections.x]\nbase_url = \"https://x.example\"\n\
+        [connections.y]\nbase_url = \"http://localhost:8080\"\nnetwork.agent = \"b\"\n";
+    let text = format!(
+        "{AGENTS}tokens = {{ a = \"hunter2\", b = \"hunter2\", c = \"hunter2\" }}\n{connections}"
+    );
+    let config = World::new().config(&text);
+    // A name behind an agent is that of its network, so it does not lead back here.
+    let roads: Vec<_> = config
+        .connections
+        .iter()
+        .map(|c| c.road.agent().unwrap().to_string())
+        .collect();
+    assert_eq!(roads, ["a", "b"]);
+    let agents = config.agents.unwrap();
+    assert_eq!(agents.listen.to_string(), "0.0.0.0:7443");
+    assert!(
+        agents
+            .access
+            .names
+            .iter()
+            .map(|name| &**name)
+            .eq(["a", "b", "c"])
+    );
+    let shown = format!("{agents:?}");
+    assert!(
+        shown.contains("\"c\"") && !shown.contains("hunter2"),
+        "{shown}"
+    );
+    // A certificate's names are not known beforehand.
+    let text = format!("{AGENTS}client_ca = \"ca.pem\"\n{connections}");
+    let agents = World::new().config(&text).agents.unwrap();
+    assert!(
+        agents
+            .access
+            .names
+            .iter()
+            .map(|name| &**name)
+            .eq(["a", "b"])
+    );
+    assert!(World::new().config("").agents.is_none());
 }
 
 #[test]
