@@ -7,7 +7,7 @@ use std::process::Command;
 
 use keybearer::problem::Kind;
 
-use crate::harness::{Exit, Process, executable};
+use crate::harness::{Authority, Exit, Process, executable};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -81,6 +81,15 @@ async fn check_text(text: &str, what: &str) {
     for (from, to) in [("chain.pem", "client.pem"), ("sec1.key", "client.key")] {
         let from = root().join("tests/data/client").join(from);
         std::fs::copy(from, folder.path().join(to)).unwrap();
+    }
+    let authority = Authority::new();
+    let certificate = authority.issue(&["keybearer.example.com"]);
+    for (name, pem) in [
+        ("agents.pem", certificate.pem()),
+        ("agents.key", certificate.key_pem()),
+        ("agents-ca.pem", authority.pem()),
+    ] {
+        std::fs::write(folder.path().join(name), pem).unwrap();
     }
     let path = folder.path().join("keybearer.toml");
     std::fs::write(&path, text).unwrap();

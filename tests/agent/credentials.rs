@@ -9,8 +9,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::erp;
 use crate::harness::{
-    Authority, AuthorizationServer, AuthorizationSettings, OAuthClient, Setup, Site, Upstream,
+    Authority, AuthorizationServer, AuthorizationSettings, Mode, OAuthClient, Setup, Site, Upstream,
 };
+use crate::linking;
 
 const CANARY: &str = "canary-upstream-credential-7f3a";
 
@@ -142,4 +143,25 @@ async fn tokens_are_asked_for_through_the_agent_too() {
     for log in [agent.log(), site.keybearer.log()] {
         assert!(!log.contains("canary"), "{log}");
     }
+}
+
+#[tokio::test]
+async fn a_refresh_through_an_agent_is_made_by_keybearer_itself() {
+    let server = AuthorizationServer::start(linking::settings()).await;
+    let auth = format!("auth = {}", linking::auth(&server, "id", ""));
+    let tables = erp(server.resource_url(), &auth);
+    let site = Site::start_with(linking::setup(), "", &tables).await;
+    let _agent = site.agent(&["127.0.0.1:*", "localhost:*"]).await;
+    linking::link(&site.keybearer, "erp").await;
+    server.revoke_access_tokens().await;
+    server.set_mode(Mode::hold().grant("refresh_token")).await;
+    let mut caller = site.keybearer.caller().await;
+    caller.send(site.keybearer.get("/erp/x").bytes()).await;
+    server.wait_for_token_requests("refresh_token", 1).await;
+    assert!(site.keybearer.couriers().is_empty(), "it has no tunnels");
+    server.set_mode(Mode::up()).await;
+    let response = caller.response().await;
+    assert_eq!(response.status, 200, "{response:?}");
+    assert_eq!(server.reuses().await, 0);
+    assert!(!site.keybearer.log().contains("Refreshing in this process"));
 }
