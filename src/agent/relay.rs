@@ -39,7 +39,7 @@ pub(super) async fn carry(
     let (head, recv) = request.into_parts();
     let asked = head.uri.authority().map(http::uri::Authority::as_str);
     let asked = asked.unwrap_or_default().to_owned();
-    let opened = match (&head.method == Method::CONNECT, Destination::parse(&asked)) {
+    let opened = match (head.method == Method::CONNECT, Destination::parse(&asked)) {
         (true, Some(destination)) => {
             let opening = open(&destination, allow, patience(&head.headers));
             match unless_reset(&mut respond, opening).await {
