@@ -29,6 +29,7 @@ mod errors;
 mod external_id;
 mod forward;
 mod guard;
+mod http2;
 mod inject;
 mod linking;
 mod mutual_tls;

@@ -170,8 +170,8 @@ async fn the_listener_takes_a_new_certificate_without_a_restart() {
     let authority = Authority::new();
     let certificate = authority.issue(&["localhost", "127.0.0.1"]);
     let setup = site.keybearer.setup();
-    setup.replace("agents.key", &certificate.key_pem());
-    setup.replace("agents.pem", &certificate.pem());
+    setup.replace("agents.key", certificate.key_pem());
+    setup.replace("agents.pem", certificate.pem());
     site.keybearer.reload().await;
     let server = site.agents.to_string();
     let args = [

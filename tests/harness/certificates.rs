@@ -108,8 +108,17 @@ impl Certificate {
         &self.key_pem
     }
 
+    /// A TLS acceptor that presents it and speaks HTTP/2 where it is offered.
+    pub fn http2_acceptor(&self) -> TlsAcceptor {
+        self.acceptor_of(&[b"h2", b"http/1.1"])
+    }
+
     /// A TLS acceptor that presents it and speaks HTTP/1.1.
     pub fn acceptor(&self) -> TlsAcceptor {
+        self.acceptor_of(&[b"http/1.1"])
+    }
+
+    fn acceptor_of(&self, protocols: &[&[u8]]) -> TlsAcceptor {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -117,7 +126,7 @@ impl Certificate {
             .with_no_client_auth()
             .with_single_cert(self.chain.clone(), self.key.clone_key())
             .unwrap();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         TlsAcceptor::from(Arc::new(config))
     }
 }
