@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
+use rustls::ClientConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -144,18 +145,39 @@ impl Transport {
 
     #[cold]
     fn last_word(&mut self, cx: &mut Context<'_>, error: io::Error) -> io::Error {
-        let mut byte = [0];
-        let mut buf = ReadBuf::new(&mut byte);
-        let read = match self {
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, &mut buf),
-            Self::TunnelTls(stream) => Pin::new(&mut **stream).poll_read(cx, &mut buf),
-            Self::Tcp(_) | Self::Tunnel(_) => return error,
+        let said = match self {
+            Self::Tls(stream) => {
+                let (socket, session) = stream.get_mut();
+                unread(socket, session)
+            }
+            Self::TunnelTls(stream) => {
+                let mut buf = [0];
+                let read = Pin::new(&mut **stream).poll_read(cx, &mut ReadBuf::new(&mut buf));
+                match read {
+                    Poll::Ready(Err(said)) => Some(said),
+                    _ => None,
+                }
+            }
+            Self::Tcp(_) | Self::Tunnel(_) => None,
         };
-        match read {
-            Poll::Ready(Err(said)) if alert(&said).is_some() => said,
-            _ => error,
+        said.filter(|said| alert(said).is_some()).unwrap_or(error)
+    }
+}
+
+/// What TLS makes of bytes that have arrived and that nobody has read; asked of the system, as the
+/// runtime may not have heard of them yet.
+fn unread(socket: &TcpStream, session: &mut ClientConnection) -> Option<io::Error> {
+    let mut buf = [0; 2048];
+    while let Ok((_, count @ 1..)) = recv(socket, &mut buf, RecvFlags::DONTWAIT) {
+        let mut bytes = &buf[..count];
+        while !bytes.is_empty() {
+            session.read_tls(&mut bytes).ok()?;
+            if let Err(error) = session.process_new_packets() {
+                return Some(io::Error::new(io::ErrorKind::InvalidData, error));
+            }
         }
     }
+    None
 }
 
 impl AsyncRead for UpstreamStream {
@@ -313,7 +335,68 @@ fn recased(head: &[u8], names: &[Box<str>]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use rcgen::generate_simple_self_signed;
+    use rustls::crypto::ring;
+    use rustls::server::WebPkiClientVerifier;
+    use rustls::{AlertDescription, RootCertStore, ServerConfig};
+    use rustls_pki_types::{PrivateKeyDer, ServerName};
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
     use super::*;
+    use crate::connection::Tls;
+    use crate::upstream::tls::client_config;
+
+    /// A server that demands a client certificate, and what trusts it.
+    fn demanding() -> (TlsAcceptor, TlsConnector) {
+        let made = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let certificate = made.cert.der().clone();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone()).unwrap();
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(&provider));
+        let server = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier.build().unwrap())
+            .with_single_cert(vec![certificate.clone()], key)
+            .unwrap();
+        let tls = Tls {
+            ca_certificate: Some([certificate].into()),
+            ..Tls::default()
+        };
+        let client = client_config(&tls).unwrap();
+        (Arc::new(server).into(), client.into())
+    }
+
+    #[tokio::test]
+    async fn a_write_that_meets_the_close_tells_the_alert_before_it() {
+        let (acceptor, connector) = demanding();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            let (socket, _) = listener.accept().await.unwrap();
+            // Its close resets the connection.
+            socket.set_zero_linger().unwrap();
+            acceptor.accept(socket).await.unwrap_err()
+        });
+        let socket = TcpStream::connect(address).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let stream = connector.connect(name, socket).await.unwrap();
+        // The client's handshake is done, and the server has refused it and gone.
+        server.await.unwrap();
+        let transport = Transport::Tls(Box::new(stream));
+        let mut stream = UpstreamStream::new(transport, Arc::default(), None);
+        let error = loop {
+            if let Err(error) = stream.write_all(&[0; 1024]).await {
+                break error;
+            }
+        };
+        assert_eq!(alert(&error), Some(AlertDescription::CertificateRequired));
+    }
 
     #[test]
     fn names_get_their_case_and_nothing_else_changes() {
