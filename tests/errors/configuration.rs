@@ -185,10 +185,6 @@ const NOT_YET: &[(&str, &str)] = &[
         "auth = { type = \"oauth2_client_credentials\", token_url = \"https://x/t\", client_id = \"a\", client_auth = \"tls\" }",
         "client_auth = \"tls\"",
     ),
-    (
-        "auth = { type = \"none\" }\nnetwork = { proxy = \"http://p:1\" }",
-        "network",
-    ),
     ("auth = { type = \"none\" }\ncallers = [\"app\"]", "callers"),
     ("auth = { type = \"none\" }\nhttp = \"2\"", "http"),
     (

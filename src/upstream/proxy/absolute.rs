@@ -62,6 +62,7 @@ impl Absolute {
 
 /// A 407, which in this form is the proxy's own: it is about credentials that callers do not have.
 pub(in crate::upstream) fn refusal<B>(proxy: &Proxy, response: &Response<B>) -> Option<Problem> {
-    let refused = response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED;
-    refused.then(|| unauthenticated(Hop::of(proxy), proxy, response.headers()))
+    const REFUSED: StatusCode = StatusCode::PROXY_AUTHENTICATION_REQUIRED;
+    let headers = response.headers();
+    (response.status() == REFUSED).then(|| unauthenticated(Hop::of(proxy), proxy, REFUSED, headers))
 }

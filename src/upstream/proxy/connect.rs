@@ -108,7 +108,10 @@ fn refused(
     headers: &HeaderMap,
 ) -> Problem {
     match status {
-        StatusCode::PROXY_AUTHENTICATION_REQUIRED => unauthenticated(hop, proxy, headers),
+        // tinyproxy says 401.
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED | StatusCode::UNAUTHORIZED => {
+            unauthenticated(hop, proxy, status, headers)
+        }
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => hop.problem(
             Kind::Unreachable,
             &format!(
@@ -129,7 +132,12 @@ fn refused(
 }
 
 /// A 407 (RFC 9110 section 15.5.8): which credentials were wrong, or what kind is wanted.
-pub(super) fn unauthenticated(hop: Hop<'_>, proxy: &Proxy, headers: &HeaderMap) -> Problem {
+pub(super) fn unauthenticated(
+    hop: Hop<'_>,
+    proxy: &Proxy,
+    status: StatusCode,
+    headers: &HeaderMap,
+) -> Problem {
     let wanted = headers.get_all(PROXY_AUTHENTICATE).iter();
     let wanted: Vec<_> = wanted.filter_map(|value| value.to_str().ok()).collect();
     let schemes: Vec<_> = wanted.iter().filter_map(|text| scheme(text)).collect();
@@ -138,7 +146,7 @@ pub(super) fn unauthenticated(hop: Hop<'_>, proxy: &Proxy, headers: &HeaderMap) 
             .iter()
             .any(|scheme| scheme.eq_ignore_ascii_case("basic"))
     {
-        return not_let_in(hop, proxy, "407");
+        return not_let_in(hop, proxy, status.as_str());
     }
     let text = format!(
         "it asks for authentication by {} (407), and keybearer has Basic only; let it accept that, or put a proxy in front of it that authenticates",
