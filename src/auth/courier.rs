@@ -22,6 +22,7 @@
 //! | before the spool is removed | the new tokens, a spool without a note | removes it |
 //! | both of them, before the mark | a note, a spool with a head | refreshes as if nothing had been |
 //! | both of them, between mark and answer | a note, a spool with a mark | what became of the refresh token, nobody knows: it is shown once more, and if it is refused, that is said |
+//! | and the connection is removed | the same, whatever it is | nothing while the value is stored that it belongs to, as the connection may come back; else, and after three months, removes the spool unless it is locked |
 //!
 //! The lock is that of the open file, which the child has as its standard output: between the death of
 //! one and the end of the other there is no moment in which it is free. Two starts in a row wait alike.
@@ -104,7 +105,9 @@ impl Courier {
                     let unread = || Err(endpoint.unreachable("its answer was not kept whole"));
                     return read(&answer).unwrap_or_else(unread);
                 }
-                Ok(Ok((Found::Mark, ended))) => return Err(endpoint.unreachable(&lost(ended))),
+                Ok(Ok((Found::Mark | Found::Unknown, ended))) => {
+                    return Err(endpoint.unreachable(&lost(ended)));
+                }
                 // Whoever ended it may be about to end this process, too: nothing was sent, so it waits.
                 Ok(Ok((Found::Nothing, ended))) if was_stopped(ended) => {
                     return Err(endpoint.unreachable(&format!("nothing was sent: {}", told(ended))));
@@ -112,7 +115,7 @@ impl Courier {
                 // It has ended, and has sent nothing.
                 Ok(Ok((Found::Nothing, ended))) => told(ended),
                 Ok(Err(error)) => return Err(endpoint.unreachable(&unknown(&error))),
-                Err(_) => return Err(endpoint.unreachable(LATE)),
+                Err(_) => return Err(endpoint.unreachable(&late(&child))),
             },
             Err(error) => error.to_string(),
         };
@@ -120,7 +123,12 @@ impl Courier {
         mark(spool)
             .await
             .map_err(|error| endpoint.unreachable(&not_noted(&error)))?;
-        endpoint.post(form, authorization).await
+        let outcome = endpoint.post(form, authorization).await;
+        // What this process lives to see was not cut off. Its answer is stored by whoever asked.
+        if let Err(error) = keep(spool, job::write(&outcome)).await {
+            tracing::debug!(%error, "Outcome not spooled");
+        }
+        outcome
     }
 
     /// Says, once, that refreshes do not outlive this process.
@@ -134,7 +142,8 @@ impl Courier {
     }
 }
 
-const LATE: &str = "the process that was started for it has not ended yet; it is waited for";
+/// What to do about couriers that hang.
+pub(super) const HUNG: &str = "it ends by itself unless the disk or the system hangs; if it does not, end it by `kill -9`, and what became of the refresh token is not known";
 
 fn start(spool: &Spool) -> io::Result<Child> {
     match spawn(ITSELF.into(), spool) {
@@ -189,16 +198,27 @@ async fn finish(
     let status = child.wait().await?;
     let found = match spool.read().await.map_err(io::Error::other)? {
         // What could not be written was told instead.
-        Found::Mark => spool.open(&instead).map_or(Found::Mark, Found::Answer),
-        found => found,
+        Found::Answer(answer) => Found::Answer(answer),
+        found => spool.open(&instead).map_or(found, Found::Answer),
     };
     Ok((found, status))
 }
 
 async fn mark(spool: &Arc<Spool>) -> io::Result<()> {
+    on_disk(spool, Spool::mark).await
+}
+
+async fn keep(spool: &Arc<Spool>, outcome: Zeroizing<Vec<u8>>) -> io::Result<()> {
+    on_disk(spool, move |spool| spool.put(&*spool.seal(&outcome)?)).await
+}
+
+async fn on_disk<F>(spool: &Arc<Spool>, work: F) -> io::Result<()>
+where
+    F: FnOnce(&Spool) -> io::Result<()> + Send + 'static,
+{
     let spool = Arc::clone(spool);
-    let marked = tokio::task::spawn_blocking(move || spool.mark()).await;
-    marked.unwrap_or_else(|error| Err(io::Error::other(error)))
+    let done = tokio::task::spawn_blocking(move || work(&spool)).await;
+    done.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 /// Whether a signal ended it that ends whole groups: SIGHUP, SIGINT or SIGTERM.
@@ -217,6 +237,13 @@ fn lost(status: ExitStatus) -> String {
     format!(
         "the process that asked it was ended before it had stored an answer ({})",
         told(status)
+    )
+}
+
+fn late(child: &Child) -> String {
+    let id = child.id().unwrap_or_default();
+    format!(
+        "the process that asks it (`keybearer {COMMAND}`, {id}) has not ended within {LIFETIME:?}, and nothing else is refreshed until it has; {HUNG}"
     )
 }
 

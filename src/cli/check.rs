@@ -72,6 +72,14 @@ pub(super) fn check(global: &Global, connect: bool, json: bool) -> anyhow::Resul
         }
         complain(&summary(&found.config, &found.location.to_string()));
     }
+    if !json {
+        for (line, doubt) in lines
+            .iter()
+            .filter_map(|line| Some((line, line.doubt.as_ref()?)))
+        {
+            complain(&format!("warning: connections.{}.auth: {doubt}", line.name));
+        }
+    }
     let failed = lines.iter().filter(|line| !line.is_good()).count();
     if failed == 0 {
         return Ok(ExitCode::SUCCESS);
@@ -158,6 +166,9 @@ struct Line<'a> {
     proxy: Option<String>,
     auth: &'static str,
     secrets: Vec<SecretLine>,
+    /// What may be wrong with its credential.
+    #[serde(rename = "warning", skip_serializing_if = "Option::is_none")]
+    doubt: Option<String>,
     /// What came of a try.
     #[serde(skip_serializing_if = "Option::is_none")]
     trial: Option<Trial>,
@@ -194,6 +205,7 @@ impl<'a> Line<'a> {
                     from: origin.to_string(),
                 })
                 .collect(),
+            doubt: connection.auth.doubt(),
             trial: None,
             client_certificate: expiry::Shown::of(connection, now),
         }

@@ -80,6 +80,14 @@ pub struct Parameter {
 }
 
 impl Auth {
+    /// What may be wrong with it, in words, but is no mistake for sure.
+    pub fn doubt(&self) -> Option<String> {
+        match self {
+            Self::Aws(aws) => aws.doubt(),
+            _ => None,
+        }
+    }
+
     /// The name that `type` has in the configuration.
     pub fn kind(&self) -> &'static str {
         match self {

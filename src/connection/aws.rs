@@ -119,6 +119,34 @@ impl Aws {
     pub fn is_s3(&self) -> bool {
         is_s3(&self.service)
     }
+
+    /// Whether the service takes no signature that covers content, not even that there is none.
+    pub fn takes_unsigned_alone(&self) -> bool {
+        &*self.service == LATTICE
+    }
+
+    /// What may be wrong with `payload`, in words; servers that only speak like AWS may take it.
+    pub fn doubt(&self) -> Option<String> {
+        let service = &self.service;
+        match self.payload {
+            Payload::Unsigned if !takes_unsigned(service) => Some(format!(
+                "`payload = \"unsigned\"` is for services that take content without a signature, and `{service}` is not known to; AWS would refuse requests with content (`SignatureDoesNotMatch`, `InvalidSignatureException`): leave `payload` out"
+            )),
+            Payload::Signed if self.takes_unsigned_alone() => Some(format!(
+                "`payload = \"signed\"` is not what `{service}` takes: VPC Lattice refuses signatures that cover content; leave `payload` out"
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// VPC Lattice's services.
+const LATTICE: &str = "vpc-lattice-svcs";
+
+/// Whether a service is known to take content that the signature does not cover: S3 and its kin, and
+/// those some of whose operations say so in AWS's models of them.
+fn takes_unsigned(service: &str) -> bool {
+    is_s3(service) || matches!(service, LATTICE | "ebs" | "lex" | "mediastore" | "omics")
 }
 
 /// Whether S3's rules of signing hold for a service: paths are encoded once and not normalized, and

@@ -130,6 +130,7 @@ impl Reloader {
             sources,
             started: Fixed::of(config),
         });
+        point_out(config);
         Self {
             location,
             outside,
@@ -179,6 +180,7 @@ impl Reloader {
             connections = config.connections.len(),
             "Configuration published"
         );
+        point_out(config);
         for key in started.changed_keys(&Fixed::of(config)) {
             warn!(key, "Setting changes with a restart only");
         }
@@ -187,6 +189,15 @@ impl Reloader {
     /// What was read last.
     pub fn sources(&self) -> Sources {
         self.state.lock().sources.clone()
+    }
+}
+
+/// What may be wrong, and is no mistake for sure.
+fn point_out(config: &Config) {
+    for connection in &config.connections {
+        if let Some(doubt) = connection.auth.doubt() {
+            warn!(connection = %connection.name, problem = doubt, "Configuration is doubtful");
+        }
     }
 }
 

@@ -123,7 +123,10 @@ pub(super) async fn settle(
 ) -> Result<Settled, Problem> {
     let mut content = std::mem::take(request.body_mut());
     if content.is_end_stream() && told.framing.is_none() {
-        return Ok(Settled::Head(PayloadHash::Empty));
+        return Ok(Settled::Head(match aws.takes_unsigned_alone() {
+            true => PayloadHash::Unsigned,
+            false => PayloadHash::Empty,
+        }));
     }
     let sizes = Sizes {
         length: match &told.framing {
@@ -213,6 +216,7 @@ fn way(aws: &Aws, sizes: Sizes, told: &Told) -> Way {
     };
     match (aws.payload, length) {
         (Payload::Unsigned, _) => unsigned,
+        (Payload::Auto, _) if aws.takes_unsigned_alone() => unsigned,
         (Payload::Chunked, Some(length)) if by_chunks => Way::Chunks(length),
         (Payload::Auto, Some(length)) if by_chunks && told.framing.is_some() => Way::Chunks(length),
         (_, Some(_)) if told.hash.is_some() => told.hash.map_or(Way::Hash, Way::Told),

@@ -7,19 +7,21 @@ use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use redb::backends::InMemoryBackend;
 use redb::{
-    Builder, Database, Durability, ReadableDatabase, StorageBackend, Table, TableDefinition,
+    Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, Table,
+    TableDefinition,
 };
 use zeroize::Zeroizing;
 
 use super::fault::told;
 use super::folder::{Folder, Forbidden};
 use super::seal::Seal;
-use super::spool::Spools;
+use super::spools::Spools;
 use super::{Backend, Key, OpenError, StoreError, key_file};
 use crate::secret::Secret;
 
@@ -68,6 +70,8 @@ impl FileBackend {
         let spools = Spools::in_folder(path);
         let path = folder.path(STORE);
         let opened = Opened::open(&path, &seal)?;
+        let kept = keys(&opened.database).map_err(|error| refused(&path, error))?;
+        spools.sweep(&kept, SystemTime::now());
         Ok(Self(Arc::new(Inside {
             path,
             seal,
@@ -309,6 +313,14 @@ fn read(
         table => table?,
     };
     Ok(table.get(key)?.map(|value| value.value().to_vec()))
+}
+
+/// Under which keys there are values.
+fn keys(database: &Database) -> Result<Vec<Key>, redb::Error> {
+    let table = database.begin_read()?.open_table(VALUES)?;
+    let entries = table.iter()?;
+    let keys = entries.map(|entry| Ok(Key::new(entry?.0.value())));
+    keys.collect()
 }
 
 fn write(

@@ -10,6 +10,7 @@ mod key_file;
 mod memory;
 mod seal;
 mod spool;
+mod spools;
 #[cfg(test)]
 mod tests;
 
@@ -23,8 +24,8 @@ use zeroize::Zeroizing;
 pub use self::fault::{OpenError, StoreError};
 use self::file::FileBackend;
 use self::memory::MemoryBackend;
-use self::spool::Spools;
 pub use self::spool::{Found, Spool, SpoolKey};
+use self::spools::Spools;
 use crate::secret::Secret;
 
 /// A place to keep values by key. Clones share it.

@@ -7,11 +7,14 @@
 //! It holds a head, which says whose key it is sealed with; a mark, once what can be shown once is
 //! about to be shown; and the sealed answer. What of it is there after a crash therefore tells how far
 //! things had come.
+//!
+//! It is the other process's standard output, to which a library may print. So mark and answer are
+//! found by a tag that follows from the key, wherever they stand: what is printed changes nothing.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,17 +23,16 @@ use ring::digest::{SHA256, digest};
 use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
 
-use super::folder::sync_entries;
 use super::seal::Seal;
 use super::{Key, StoreError};
 use crate::secret::{Origin, Secret};
 
-/// The folder, in that of the store.
-const FOLDER: &str = "spool";
-
 const MAGIC: &[u8; 8] = b"kbspool1";
-const HEAD: usize = MAGIC.len() + 16;
-const MARK: u8 = b'!';
+const TAG: usize = 16;
+const HEAD: usize = MAGIC.len() + TAG;
+
+/// The length of an answer, behind the tag.
+const LENGTH: usize = size_of::<u32>();
 
 /// More is not read.
 const LONGEST: u64 = 4 << 20;
@@ -38,16 +40,13 @@ const LONGEST: u64 = 4 << 20;
 /// Taken from the disk beforehand, as there may be none when the answer comes; most are shorter.
 const RESERVED: u64 = 64 << 10;
 
-/// How often it is looked whether a spool is still locked. Each is one cheap system call.
-const GLANCE: Duration = Duration::from_millis(20);
+/// How soon it is looked again whether a spool is still locked: first, and at most.
+const GLANCE: Duration = Duration::from_millis(10);
+const GLANCE_AT_MOST: Duration = Duration::from_millis(320);
 
 /// What one spool is sealed with: made for it alone, so that an answer is known to be to this note.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpoolKey(Secret);
-
-/// The spools of a store.
-#[derive(Clone, Debug)]
-pub(super) struct Spools(Arc<Path>);
 
 /// The spool of one value, and the lock on it.
 pub struct Spool {
@@ -62,8 +61,10 @@ pub struct Spool {
 pub enum Found {
     /// The exchange was not begun.
     Nothing,
-    /// It may have been begun; if so, its answer is lost.
+    /// It was about to begin, and there is no answer that can be read.
     Mark,
+    /// There is none, or it is not to this note: it proves nothing.
+    Unknown,
     /// The answer.
     Answer(Zeroizing<Vec<u8>>),
 }
@@ -91,9 +92,20 @@ impl SpoolKey {
         let mut head = [0; HEAD];
         let (magic, id) = head.split_at_mut(MAGIC.len());
         magic.copy_from_slice(MAGIC);
-        let hash = digest(&SHA256, self.expose().as_bytes());
-        id.copy_from_slice(&hash.as_ref()[..HEAD - MAGIC.len()]);
+        id.copy_from_slice(&self.derived("head"));
         head
+    }
+
+    /// Is the mark, and begins an answer. Nobody else can write it by chance, nor twice the same.
+    fn tag(&self) -> [u8; TAG] {
+        self.derived("tag")
+    }
+
+    fn derived(&self, what: &str) -> [u8; TAG] {
+        let hash = digest(&SHA256, [what, self.expose()].concat().as_bytes());
+        let mut derived = [0; TAG];
+        derived.copy_from_slice(&hash.as_ref()[..TAG]);
+        derived
     }
 
     fn seal(&self) -> Option<Seal> {
@@ -101,84 +113,36 @@ impl SpoolKey {
     }
 }
 
-// === impl Spools ===
-
-impl Spools {
-    pub(super) fn in_folder(store: &Path) -> Self {
-        Self(store.join(FOLDER).into())
-    }
-
-    /// Makes the spool of a value, in place of one that is there. Blocks.
-    pub(super) fn make(&self, of: &Key) -> Result<Spool, StoreError> {
-        let path = self.path(of);
-        let failed = |source| StoreError::not_spooled("make", &path, source);
-        self.make_folder().map_err(failed)?;
-        remove(&path).map_err(failed)?;
-        let key = SpoolKey::generate().map_err(failed)?;
-        let mut options = OpenOptions::new();
-        options.read(true).append(true).create_new(true).mode(0o600);
-        let mut file = options.open(&path).map_err(failed)?;
-        lock(&file).map_err(failed)?;
-        file.write_all(&key.head()).map_err(failed)?;
-        reserve(&file).map_err(failed)?;
-        sync_entries(&self.0).map_err(failed)?;
-        Ok(Spool {
-            file: Arc::new(file),
-            place: place(of),
-            path,
-            key,
-        })
-    }
-
-    /// The spool of a value, not locked; none if there is none. Blocks.
-    pub(super) fn open(&self, of: &Key, key: &SpoolKey) -> Result<Option<Spool>, StoreError> {
-        let path = self.path(of);
-        let file = match OpenOptions::new().read(true).append(true).open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(StoreError::not_spooled("open", &path, error)),
-        };
-        Ok(Some(Spool {
-            file: Arc::new(file),
-            path,
-            place: place(of),
-            key: key.clone(),
-        }))
-    }
-
-    /// Removes the spool of a value, if there is one. Blocks.
-    pub(super) fn remove(&self, of: &Key) -> Result<(), StoreError> {
-        let path = self.path(of);
-        remove(&path).map_err(|error| StoreError::not_spooled("remove", &path, error))
-    }
-
-    pub(super) fn not_used(&self, of: &Key, error: impl Into<io::Error>) -> StoreError {
-        StoreError::not_spooled("use", &self.path(of), error.into())
-    }
-
-    fn make_folder(&self) -> io::Result<()> {
-        match DirBuilder::new().mode(0o700).create(&self.0) {
-            Ok(()) => sync_entries(self.0.parent().unwrap_or(Path::new("."))),
-            // What mounts volumes may have changed its mode.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                fs::set_permissions(&self.0, fs::Permissions::from_mode(0o700))
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// A name for every value, whatever characters its own has.
-    fn path(&self, of: &Key) -> PathBuf {
-        let hash = digest(&SHA256, of.as_str().as_bytes());
-        let name = hash.as_ref().iter().take(16);
-        self.0
-            .join(name.map(|byte| format!("{byte:02x}")).collect::<String>())
-    }
-}
-
 // === impl Spool ===
 
 impl Spool {
+    /// A new one, locked. Blocks.
+    pub(super) fn make(path: &Path, of: &Key) -> io::Result<Self> {
+        let key = SpoolKey::generate()?;
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create_new(true).mode(0o600);
+        let mut file = options.open(path)?;
+        lock(&file)?;
+        file.write_all(&key.head())?;
+        reserve(&file)?;
+        Ok(Self::of(file, path, of, key))
+    }
+
+    /// One that is there, not locked. Blocks.
+    pub(super) fn existing(path: &Path, of: &Key, key: &SpoolKey) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).append(true).open(path)?;
+        Ok(Self::of(file, path, of, key.clone()))
+    }
+
+    fn of(file: File, path: &Path, of: &Key, key: SpoolKey) -> Self {
+        Self {
+            file: Arc::new(file),
+            path: path.to_owned(),
+            place: place(of),
+            key,
+        }
+    }
+
     /// The spool that this process was handed, if it is one that nothing has been done with.
     pub fn handed(file: File, key: SpoolKey, place: String) -> Option<Self> {
         let spool = Self {
@@ -187,8 +151,9 @@ impl Spool {
             place,
             key,
         };
-        let fresh = spool.key.seal().is_some() && matches!(spool.look(), Ok(Found::Nothing));
-        fresh.then_some(spool)
+        let bytes = spool.bytes().ok()?;
+        let fresh = bytes.starts_with(&spool.key.head()) && spool.tags(&bytes).next().is_none();
+        (fresh && spool.key.seal().is_some()).then_some(spool)
     }
 
     /// Another handle of the same open file, for the process that is to have it, too.
@@ -214,22 +179,31 @@ impl Spool {
     /// # Errors
     /// It cannot be written: then nothing may be begun.
     pub fn mark(&self) -> io::Result<()> {
-        (&*self.file).write_all(&[MARK])?;
+        (&*self.file).write_all(&self.key.tag())?;
         self.file.sync_all()
     }
 
-    /// Seals an answer.
+    /// Seals an answer, with all that it is found by.
     ///
     /// # Errors
-    /// The system gives no random bytes.
+    /// The system gives no random bytes, or the answer is longer than any that is read.
     pub fn seal(&self, answer: &[u8]) -> io::Result<Zeroizing<Vec<u8>>> {
         let seal = self.key.seal().ok_or_else(no_random)?;
-        seal.seal(&self.place, answer).map_err(|_| no_random())
+        let sealed = seal.seal(&self.place, answer).map_err(|_| no_random())?;
+        let length = u32::try_from(sealed.len()).map_err(io::Error::other)?;
+        let parts = [&self.key.tag()[..], &length.to_be_bytes(), &sealed];
+        Ok(Zeroizing::new(parts.concat()))
     }
 
-    /// Opens a sealed answer that came another way; none if it is not to this note.
-    pub fn open(&self, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        self.key.seal()?.open(&self.place, sealed).ok()
+    /// Finds a sealed answer among other bytes, and opens it; none if there is none to this note.
+    pub fn open(&self, bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let seal = self.key.seal()?;
+        let answers = self.tags(bytes).filter_map(|behind| {
+            let (length, rest) = behind.split_first_chunk::<LENGTH>()?;
+            let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+            seal.open(&self.place, rest.get(..length)?).ok()
+        });
+        answers.last()
     }
 
     /// Puts a sealed answer behind the mark; returns once it is on disk. Blocks.
@@ -237,31 +211,37 @@ impl Spool {
     /// # Errors
     /// It cannot be written; it may be tried again.
     pub fn put(&self, sealed: &[u8]) -> io::Result<()> {
-        let begun = HEAD as u64 + 1;
-        // Only what an attempt before has left is cut off: cutting gives back what was reserved.
-        if self.file.metadata()?.len() != begun {
-            self.file.set_len(begun)?;
-            reserve(&self.file)?;
-        }
-        (&*self.file).write_all(sealed)?;
-        self.file.sync_all()
+        let before = self.file.metadata()?.len();
+        let written = (&*self.file).write_all(sealed);
+        written
+            .and_then(|()| self.file.sync_all())
+            .inspect_err(|_| {
+                // Makes room for the next attempt; cutting gives back what was reserved.
+                let _ = self.file.set_len(before).and_then(|()| reserve(&self.file));
+            })
     }
 
-    /// Waits for the lock, at most so long; whether there it is.
+    /// Waits for the lock, at most so long; whether it is there.
     ///
     /// # Errors
     /// The file system has no locks.
     pub async fn wait(&self, limit: Duration) -> Result<bool, StoreError> {
         let until = Instant::now() + limit;
+        let mut glance = GLANCE;
         loop {
-            match self.file.try_lock() {
-                Ok(()) => return Ok(true),
-                Err(TryLockError::Error(error)) => {
-                    return Err(StoreError::not_spooled("lock", &self.path, error));
-                }
-                Err(TryLockError::WouldBlock) if Instant::now() >= until => return Ok(false),
-                Err(TryLockError::WouldBlock) => sleep(GLANCE).await,
+            // Of a file system on the network, it is a question to a server.
+            let file = Arc::clone(&self.file);
+            let tried = tokio::task::spawn_blocking(move || try_lock(&file)).await;
+            let tried = tried.unwrap_or_else(|error| Err(io::Error::other(error)));
+            if tried.map_err(|error| StoreError::not_spooled("lock", &self.path, error))? {
+                return Ok(true);
             }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            sleep(glance.min(left)).await;
+            glance = GLANCE_AT_MOST.min(glance * 2);
         }
     }
 
@@ -277,16 +257,30 @@ impl Spool {
     }
 
     fn look(&self) -> io::Result<Found> {
+        let bytes = self.bytes()?;
+        if let Some(answer) = self.open(&bytes) {
+            return Ok(Found::Answer(answer));
+        }
+        Ok(match self.tags(&bytes).next() {
+            Some(_) => Found::Mark,
+            None if bytes == self.key.head() => Found::Nothing,
+            None => Found::Unknown,
+        })
+    }
+
+    fn bytes(&self) -> io::Result<Vec<u8>> {
         let length = self.file.metadata()?.len().min(LONGEST);
         // Its place in the file is shared with whoever writes, so it is left alone.
         let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
         self.file.read_exact_at(&mut bytes, 0)?;
-        Ok(match bytes.strip_prefix(&self.key.head()) {
-            Some([]) => Found::Nothing,
-            Some([MARK, sealed @ ..]) => self.open(sealed).map_or(Found::Mark, Found::Answer),
-            // Another's, or damaged: it proves nothing.
-            Some(_) | None => Found::Mark,
-        })
+        Ok(bytes)
+    }
+
+    /// What follows each tag.
+    fn tags<'b>(&self, bytes: &'b [u8]) -> impl Iterator<Item = &'b [u8]> {
+        let tag = self.key.tag();
+        let starts = bytes.windows(TAG).enumerate();
+        starts.filter_map(move |(at, part)| (part == tag).then(|| &bytes[at + TAG..]))
     }
 }
 
@@ -305,10 +299,19 @@ fn place(of: &Key) -> String {
 
 /// Nobody else can have the lock of a file that was made just now.
 fn lock(file: &File) -> io::Result<()> {
-    file.try_lock().map_err(|error| match error {
-        TryLockError::Error(error) => error,
-        TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
-    })
+    match try_lock(file)? {
+        true => Ok(()),
+        false => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}
+
+/// Whether the lock is there.
+pub(super) fn try_lock(file: &File) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
 }
 
 /// Makes room for the answer, where the file system can.
@@ -333,13 +336,6 @@ fn is_full(error: &io::Error) -> bool {
 #[cfg(not(target_os = "linux"))]
 fn reserve(_: &File) -> io::Result<()> {
     Ok(())
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 fn no_random() -> io::Error {

@@ -1,6 +1,7 @@
 //! The SDKs' default chain: [`find`] looks for keys where any AWS tool would.
 
 use std::error::Error;
+use std::time::Duration;
 
 use aws_config::Region;
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
@@ -14,13 +15,13 @@ use aws_config::retry::RetryConfig;
 use aws_credential_types::provider::ProvideCredentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_async::rt::sleep::TokioSleep;
-use tokio::time::timeout;
 
 use super::assume::Found;
 use super::http::RoadClient;
 use super::keys::Keys;
 use super::offset::OffsetTime;
 use super::refusal::{Refusal, causes, fetch_fault, shown};
+use super::watched::{self, Unfinished};
 use crate::auth::fetch::{EXCHANGE, FetchFault};
 use crate::auth::state::{Fault, Lapse};
 use crate::secret::{Origin, Secret};
@@ -37,16 +38,30 @@ pub(super) async fn find(
     time: &OffsetTime,
     region: &str,
 ) -> Result<Found, Fault> {
-    let looking = async {
-        chain(client, time, region)
-            .await
-            .provide_credentials()
-            .await
+    find_within(client, time, region, EXCHANGE).await
+}
+
+async fn find_within(
+    client: &RoadClient,
+    time: &OffsetTime,
+    region: &str,
+    limit: Duration,
+) -> Result<Found, Fault> {
+    let (client, time, region) = (client.clone(), time.clone(), region.to_owned());
+    let looking = async move {
+        let chain = chain(&client, &time, &region).await;
+        chain.provide_credentials().await
     };
-    let found = timeout(EXCHANGE, looking).await.map_err(|_| {
-        let detail = format!(
-            "the default chain of AWS credentials found none within {EXCHANGE:?}; check what it asks: a `credential_process`, a container's or the instance's metadata service"
-        );
+    // The SDK would leave a `credential_process` that hangs to itself.
+    let found = watched::run(looking, limit).await.map_err(|unfinished| {
+        let detail = match unfinished {
+            Unfinished::Late => format!(
+                "the default chain of AWS credentials found none within {limit:?}; check what it asks: a `credential_process`, which must ask for nothing and was ended, a container's or the instance's metadata service"
+            ),
+            Unfinished::NotBegun(error) => format!(
+                "the default chain of AWS credentials was not asked, as no thread can be started: {error}"
+            ),
+        };
         Fault::new(Lapse::Passing, detail)
     })?;
     let found = found.map_err(|error| fault(&error))?;

@@ -2,7 +2,7 @@
 //!
 //! `renewal` gets keys for the engine from a `source`: the configuration, the AWS SDK's default `chain`,
 //! or a role that STS lets us `assume`. `http` is the way there, `offset` the other side's time, `fault`
-//! and `refusal` what its refusals mean.
+//! and `refusal` what its refusals mean; `watched` ends what the chain starts and does not end.
 
 mod assume;
 mod chain;
@@ -17,3 +17,4 @@ pub mod sign;
 pub(super) mod source;
 #[cfg(test)]
 pub(crate) mod testing;
+mod watched;

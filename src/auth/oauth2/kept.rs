@@ -88,17 +88,22 @@ impl Kept {
         let passing = |why: String| Fault::new(Lapse::Passing, why);
         let unread = |error: StoreError| passing(format!("nothing is refreshed yet: {error}"));
         let Some(key) = &note.spool else {
-            return Ok(Found::Mark);
+            return Ok(Found::Unknown);
         };
         let spool = self.store.open_spool(&self.key, key).await;
         let Some(spool) = spool.map_err(unread)?.map(Arc::new) else {
-            return Ok(Found::Mark);
+            return Ok(Found::Unknown);
         };
         if !spool.wait(Duration::ZERO).await.map_err(unread)? {
             tracing::info!(key = %self.key, "Waiting for a refresh that began before");
             if !spool.wait(courier::LIFETIME).await.map_err(unread)? {
-                let why = "a refresh that began before has not ended; nothing else is refreshed until it has";
-                return Err(passing(why.to_owned()));
+                let why = format!(
+                    "a refresh that began before, by a process `keybearer {}` that still runs, has not ended within {:?}, and nothing else is refreshed until it has; {}",
+                    courier::COMMAND,
+                    courier::LIFETIME,
+                    courier::HUNG
+                );
+                return Err(passing(why));
             }
         }
         spool.read().await.map_err(unread)

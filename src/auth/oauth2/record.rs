@@ -32,10 +32,19 @@ pub(super) struct Record {
 pub(super) struct Note {
     /// When its exchange began.
     pub(super) at: SystemTime,
-    /// When it was shown before, and no answer to that came.
-    pub(super) before: Option<SystemTime>,
+    /// That it was shown before, perhaps, and no answer to that was stored.
+    pub(super) before: Option<Before>,
     /// What the spool of the answer is sealed with; none if there is no spool.
     pub(super) spool: Option<SpoolKey>,
+}
+
+/// An earlier exchange without an answer that could be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Before {
+    /// When it began.
+    pub(super) at: SystemTime,
+    /// Whether it is known that it was ended before there was an answer.
+    pub(super) cut_off: bool,
 }
 
 /// As it is written.
@@ -54,6 +63,8 @@ struct Written {
     shown: Option<u64>,
     #[serde(default)]
     shown_before: Option<u64>,
+    #[serde(default)]
+    cut_off: bool,
     #[serde(default)]
     spool: Option<String>,
 }
@@ -107,7 +118,10 @@ impl Record {
             scope: written.scope.take(),
             note: written.shown.map(|at| Note {
                 at: time(at),
-                before: written.shown_before.map(time),
+                before: written.shown_before.map(|at| Before {
+                    at: time(at),
+                    cut_off: written.cut_off,
+                }),
                 spool: written.spool.as_deref().map(SpoolKey::new),
             }),
         })
@@ -115,6 +129,7 @@ impl Record {
 
     pub(super) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         let note = self.note.as_ref();
+        let before = note.and_then(|note| note.before);
         let written = Written {
             token: self.token.expose().to_owned(),
             refresh_token: self
@@ -125,7 +140,8 @@ impl Record {
             expires: self.expires.map(milliseconds),
             scope: self.scope.clone(),
             shown: note.map(|note| milliseconds(note.at)),
-            shown_before: note.and_then(|note| note.before).map(milliseconds),
+            shown_before: before.map(|before| milliseconds(before.at)),
+            cut_off: before.is_some_and(|before| before.cut_off),
             spool: note
                 .and_then(|note| note.spool.as_ref())
                 .map(|key| key.expose().to_owned()),

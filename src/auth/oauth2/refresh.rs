@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use tokio::time::Instant;
 
 use super::exchange::Ask;
-use super::record::{Note, Record};
+use super::record::{Before, Note, Record};
 use super::{GrantState, Kept, NOT_RENEWED, OAuth2Renewal};
 use crate::auth::Fixed;
 use crate::auth::courier;
@@ -24,7 +24,7 @@ enum Settled {
     /// Another refresh token, which is stored.
     Changed,
     /// Nothing: the one that is stored is to be shown, perhaps once more since then.
-    Open(Option<SystemTime>),
+    Open(Option<Before>),
 }
 
 impl OAuth2Renewal {
@@ -101,14 +101,21 @@ impl OAuth2Renewal {
         let Some(note) = &record.note else {
             return Ok(Settled::Open(None));
         };
-        let unanswered = Settled::Open(note.before.or(Some(note.at)));
+        let unanswered = |cut_off| {
+            let this = Before {
+                at: note.at,
+                cut_off,
+            };
+            Settled::Open(note.before.or(Some(this)))
+        };
         let answer = match kept.spooled(note).await? {
             Found::Nothing => return Ok(Settled::Open(note.before)),
-            Found::Mark => return Ok(unanswered),
+            Found::Mark => return Ok(unanswered(true)),
+            Found::Unknown => return Ok(unanswered(false)),
             Found::Answer(answer) => answer,
         };
         let Some(Ok(answer)) = courier::read(&answer) else {
-            return Ok(unanswered);
+            return Ok(unanswered(false));
         };
         let token = record.refresh_token.clone();
         match Late::read(&answer, &self.settings.token.field, note.at) {
@@ -180,19 +187,23 @@ impl OAuth2Renewal {
     /// A grant that is no longer good; what was noted of its last exchange is settled by that.
     async fn dead(&self, kept: &Kept, mut record: Record, detail: &str) -> Fault {
         let before = record.note.and_then(|note| note.before);
-        record.note = before.map(|at| Note {
-            at,
-            before: None,
+        record.note = before.map(|before| Note {
+            at: before.at,
+            before: Some(before),
             spool: None,
         });
         // Else the next start says the same once more.
         if kept.note(&record).await.is_ok() {
             kept.clear().await;
         }
-        let cause = before.map_or_else(String::new, |at| {
+        let cause = before.map_or_else(String::new, |before| {
+            let what = match before.cut_off {
+                true => "was cut off before its answer was stored",
+                false => "brought no answer that could be stored",
+            };
             format!(
-                "; a refresh of {} was cut off before its answer was stored, which may be why: its refresh token was then used up",
-                humantime::format_rfc3339_seconds(at)
+                "; a refresh of {} {what}, which may be why: its refresh token was then used up",
+                humantime::format_rfc3339_seconds(before.at)
             )
         });
         let detail = format!(

@@ -14,13 +14,18 @@ use crate::auth::aws::testing::{field, refusal, session};
 use crate::auth::testing::{Received, Server, connection, response};
 use crate::upstream::Upstreams;
 
+/// Where the limit stands for which a chain may be looked through, in milliseconds.
+const LIMIT: &str = "KEYBEARER_TEST_LIMIT";
 const HOUR: Duration = Duration::from_secs(3600);
 
 #[tokio::test]
 #[ignore = "run by the tests below"]
 async fn tells_what_it_finds() {
     let client = RoadClient::new(&connection(), Arc::new(Upstreams::default()));
-    let found = find(&client, &OffsetTime::default(), "eu-west-1").await;
+    let limit = std::env::var(LIMIT).map_or(EXCHANGE, |text| {
+        Duration::from_millis(text.parse().unwrap())
+    });
+    let found = find_within(&client, &OffsetTime::default(), "eu-west-1", limit).await;
     let told = match found {
         Ok((keys, end)) => {
             let token = keys
@@ -260,5 +265,42 @@ async fn nothing_to_be_found_is_told_with_where_was_looked() {
         "metadata service",
     ] {
         assert!(told.contains(part), "{told}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_process_that_hangs_is_ended_with_what_it_has_started() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().to_str().unwrap();
+    // Three generations, all of which say who they are.
+    let script = "echo $$ > DIR/outer; sh -c 'echo $$ > DIR/inner; sleep 600 & echo $! > DIR/last; wait'; echo no entry";
+    let config = format!(
+        "[default]\ncredential_process = {}\n",
+        script.replace("DIR", path)
+    );
+    let environment = [
+        ("AWS_CONFIG_FILE", "~/config"),
+        ("AWS_SHARED_CREDENTIALS_FILE", "~/none"),
+        NO_METADATA,
+        // Long enough for the processes to be there.
+        (LIMIT, "3000"),
+    ];
+    let told = found(&[("config", &config)], &environment).await;
+    assert!(
+        told.starts_with("Passing: ") && told.contains("within 3s") && told.contains("was ended"),
+        "{told}"
+    );
+    for name in ["outer", "inner", "last"] {
+        let id = fs::read_to_string(folder.path().join(name)).unwrap();
+        let program = format!("/proc/{}/exe", id.trim());
+        let ends = async {
+            // What has ended has no program any more, even if nobody has waited for it.
+            while fs::read_link(&program).is_ok() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(20), ends).await;
+        assert!(ended.is_ok(), "{name} still runs");
     }
 }
