@@ -140,7 +140,7 @@ impl Aws {
     }
 }
 
-/// VPC Lattice's services.
+/// VPC Lattice's services, which authenticate with headers alone.
 const LATTICE: &str = "vpc-lattice-svcs";
 
 /// Whether a service is known to take content that the signature does not cover: S3 and its kin, and

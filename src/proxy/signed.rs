@@ -353,3 +353,21 @@ fn renewed() -> Problem {
     let text = "the session had expired, and was renewed; the content was not kept, so send the request again";
     Problem::new(Kind::CredentialUnavailable, text).retry_after(SOON)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_request_is_not_taken_for_a_wrong_clock() {
+        let slow = Duration::from_secs(10 * 60);
+        let signed = SystemTime::now();
+        let sent = Sent {
+            signed,
+            at: Instant::now().checked_sub(slow).unwrap(),
+            is_head: false,
+        };
+        let late = sent.now().duration_since(signed + slow).unwrap();
+        assert!(late < Duration::from_secs(60), "{late:?}");
+    }
+}

@@ -64,3 +64,40 @@ impl fmt::Debug for BegunContent {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn its_beginning_goes_in_pieces_before_the_rest() {
+        let whole: Bytes = (0..=250).cycle().take(4 * PIECE + 7).collect();
+        // A piece is read until there is more than may be held.
+        let limit = 2 * PIECE as u64 + 1;
+        let held = Content::held(whole.clone());
+        let mut content = held.hold_if_short(limit, Duration::MAX).await.unwrap();
+        let Content::Begun(begun) = &content else {
+            panic!("{content:?}");
+        };
+        assert_eq!(begun.read.len(), 3 * PIECE);
+        let flow = content.flow().unwrap();
+        assert_eq!(flow.observe(), (Stage::Sending, 0));
+        let mut sent = 0;
+        for length in [PIECE, PIECE, PIECE, PIECE, 7] {
+            assert!(!content.is_end_stream());
+            let piece = content.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(piece, whole[sent..sent + length]);
+            sent += length;
+            let stage = match sent == whole.len() {
+                true => Stage::Ended,
+                false => Stage::Sending,
+            };
+            assert_eq!(flow.observe(), (stage, sent as u64));
+        }
+        assert!(content.is_end_stream() && content.frame().await.is_none());
+    }
+}

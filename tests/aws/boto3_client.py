@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import sys
 import urllib.error
 import urllib.request
@@ -159,6 +160,26 @@ def presigned():
                 request.add_header("Content-Type", "")
             with opener.open(request) as answer:
                 assert answer.read() == (b"" if content else b"shared"), (version, method)
+            # Nobody looks at the signature, nor at its time, and nothing of them arrives.
+            url = re.sub(r"((?:X-Amz-)?Signature)=[^&]*", r"\1=wrong", url)
+            url = re.sub(r"X-Amz-Date=[^&]*", "X-Amz-Date=20150830T123600Z", url)
+            url = re.sub(r"([?&]Expires)=[^&]*", r"\1=1", url)
+            assert "=wrong" in url and ("20150830" in url or "Expires=1" in url), url
+            request.full_url = url
+            with opener.open(request) as answer:
+                assert answer.read() == (b"" if content else b"shared"), (version, method, "expired")
+        url = s3.generate_presigned_url("head_object", {"Bucket": bucket, "Key": "a key"}, ExpiresIn=60)
+        with opener.open(urllib.request.Request(url, method="HEAD")) as answer:
+            assert answer.headers["Content-Length"] == "6", answer.headers
+        upload = s3.create_multipart_upload(Bucket=bucket, Key="in parts")["UploadId"]
+        part = {"Bucket": bucket, "Key": "in parts", "UploadId": upload, "PartNumber": 1}
+        url = s3.generate_presigned_url("upload_part", part, ExpiresIn=60)
+        request = urllib.request.Request(url, data=b"a part", method="PUT", headers={"Content-Type": ""})
+        with opener.open(request) as answer:
+            tag = answer.headers["ETag"]
+        parts = {"Parts": [{"ETag": tag, "PartNumber": 1}]}
+        s3.complete_multipart_upload(Bucket=bucket, Key="in parts", UploadId=upload, MultipartUpload=parts)
+        assert s3.get_object(Bucket=bucket, Key="in parts")["Body"].read() == b"a part"
 
 
 def services():

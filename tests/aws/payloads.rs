@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::{REGION, ours, signing};
 use crate::harness::aws::{Keys, Payload, S3Server, Signer, Verifier, sha256};
-use crate::harness::{Keybearer, Recorded, Request, Upstream};
+use crate::harness::{Keybearer, Recorded, Request, Setup, Upstream};
 
 const LIMIT: usize = 64 * 1024;
 
@@ -89,6 +89,62 @@ async fn what_has_to_be_hashed_whole_has_a_limit() {
             assert!(detail.contains("signed_body"), "{detail}");
         }
         assert_eq!(upstream.count(), 0);
+    }
+}
+
+/// AWS's own S3 takes no content of unknown length, and so nothing of it is sent there.
+#[tokio::test]
+async fn content_of_unknown_length_is_refused_for_aws_itself() {
+    let table = limited("https://s3.eu-west-1.amazonaws.com", "s3", &ours(), "");
+    let keybearer = Keybearer::start(&table).await;
+    let put = keybearer.request("PUT", "/p/bucket/key");
+    let response = put.raw_chunks(&bytes(LIMIT + 1), 8192).send().await;
+    let detail = response.problem(413, "content-too-large", "http_request_error");
+    for said in ["nothing says how long", "Content-Length", "signed_body"] {
+        assert!(detail.contains(said), "no {said}: {detail}");
+    }
+}
+
+/// VPC Lattice refuses whatever covers content, an empty one as well.
+#[tokio::test]
+async fn content_is_never_covered_for_a_service_that_takes_no_such_signature() {
+    let (upstream, keybearer, verifier) = started("vpc-lattice-svcs", "").await;
+    for request in [
+        keybearer.get("/p/x"),
+        keybearer.post("/p/x").content("some"),
+        keybearer.post("/p/x").content(bytes(LIMIT + 1)),
+        keybearer.post("/p/x").raw_chunks(&bytes(LIMIT + 1), 8192),
+    ] {
+        let arrived = passed(&upstream, request).await;
+        let verdict = verifier.accept_one(&arrived).await;
+        assert_eq!(verdict.payload, "UNSIGNED-PAYLOAD");
+    }
+}
+
+#[tokio::test]
+async fn a_setting_that_the_service_may_not_take_is_doubted() {
+    for (service, payload, is_doubted) in [
+        ("dynamodb", "unsigned", true),
+        ("dynamodb", "auto", false),
+        ("s3", "unsigned", false),
+        ("vpc-lattice-svcs", "unsigned", false),
+        ("vpc-lattice-svcs", "signed", true),
+    ] {
+        let setting = format!("payload = \"{payload}\"");
+        let table = limited("https://127.0.0.1:9", service, &ours(), &setting);
+        let setup = Setup::new().tables(&table);
+        let exit = setup.run(&["check"]).await;
+        assert_eq!(exit.code, Some(0), "{exit:?}");
+        let warning = format!("warning: connections.p.auth: `{setting}`");
+        let warned = exit.stderr.contains(&warning);
+        assert_eq!(warned, is_doubted, "{service} {payload}: {exit:?}");
+        let exit = setup.run(&["check", "--json"]).await;
+        assert_eq!(exit.stdout.contains("\"warning\""), is_doubted, "{exit:?}");
+        assert!(!exit.stderr.contains("warning"), "{exit:?}");
+        let keybearer = setup.start().await;
+        let log = keybearer.log();
+        let logged = log.contains("Configuration is doubtful");
+        assert_eq!(logged, is_doubted, "{service} {payload}: {log}");
     }
 }
 

@@ -171,7 +171,7 @@ async fn where_the_courier_is_killed_too_it_says_so() {
     server.set_mode(Mode::up()).await;
     let issued = async || (server.log().await.last()?.outcome == "issued").then_some(());
     eventually("the answer that nobody gets", issued).await;
-    says_that_it_was_cut_off(&server, setup.start().await).await;
+    says_why_it_is_lost(&server, setup.start().await, "was cut off").await;
 }
 
 /// Waits until it is known that the grant is lost, and gives why.
@@ -182,9 +182,9 @@ async fn dead(keybearer: &Keybearer) -> String {
     shown["last_error"].as_str().unwrap().to_owned()
 }
 
-async fn says_that_it_was_cut_off(server: &AuthorizationServer, keybearer: Keybearer) {
+async fn says_why_it_is_lost(server: &AuthorizationServer, keybearer: Keybearer, why: &str) {
     let error = dead(&keybearer).await;
-    assert!(error.contains("was cut off"), "{error}");
+    assert!(error.contains(why), "{error}");
     assert_eq!(asked(server).await, 2, "once more, and no more");
     link(&keybearer, "drive").await;
     let reuses = server.reuses().await;
@@ -218,9 +218,10 @@ async fn a_damaged_answer_is_none() {
     let damages: [Damage; 3] = [
         |bytes| *bytes.last_mut().unwrap() ^= 1,
         |bytes| bytes.truncate(bytes.len() - 1),
-        |bytes| bytes[0] ^= 1,
+        Vec::clear,
     ];
-    for damage in damages {
+    let told = ["was cut off", "was cut off", "brought no answer"];
+    for (damage, told) in damages.into_iter().zip(told) {
         let (World { server, keybearer }, courier) = held(setup()).await;
         let (setup, _) = keybearer.kill().await;
         server.set_mode(Mode::up()).await;
@@ -229,7 +230,7 @@ async fn a_damaged_answer_is_none() {
         let mut bytes = fs::read(&path).unwrap();
         damage(&mut bytes);
         fs::write(&path, bytes).unwrap();
-        says_that_it_was_cut_off(&server, setup.start().await).await;
+        says_why_it_is_lost(&server, setup.start().await, told).await;
     }
 }
 
@@ -324,6 +325,28 @@ async fn where_none_can_be_started_the_process_asks_by_itself() {
     let keybearer = setup.start().await;
     let error = dead(&keybearer).await;
     assert!(error.contains("was cut off"), "{error}");
+}
+
+/// The process has seen the end of its exchange, even if it made it by itself.
+#[tokio::test]
+async fn what_broke_off_before_its_eyes_is_not_called_cut_off() {
+    let server = AuthorizationServer::start(settings()).await;
+    let setup = setup().copied("keybearer").tables(&drive(&server, ""));
+    let keybearer = setup.start().await;
+    link(&keybearer, "drive").await;
+    let program = keybearer.setup().path("keybearer");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o600)).unwrap();
+    server.revoke_access_tokens().await;
+    let lose = Mode::lose().grant("refresh_token").times(1);
+    server.set_mode(lose).await;
+    assert_eq!(call(&keybearer, "/drive/x").await.status, 401);
+    let shown = wait_for_state(&keybearer, "drive", "reauthorize").await;
+    let error = shown["last_error"].as_str().unwrap();
+    assert!(
+        error.contains("brought no answer") && !error.contains("cut off"),
+        "{error}"
+    );
+    assert!(keybearer.log().contains("Refreshing in this process"));
 }
 
 #[tokio::test]

@@ -94,6 +94,43 @@ async fn a_job_is_the_exchange_that_it_was_made_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_library_prints_neither_stops_nor_spoils_it() {
+    use std::io::Write;
+    let path = Arc::new(parking_lot::Mutex::new(PathBuf::new()));
+    let print_to = Arc::clone(&path);
+    let print = |to: &PathBuf| {
+        let file = File::options().append(true).open(to);
+        file.unwrap().write_all(b"! a library warns\n").unwrap();
+    };
+    let server = Server::start(move |_| {
+        print(&print_to.lock());
+        response(200, "application/json", "{}")
+    })
+    .await;
+    let world = World::new(&server.endpoint()).await;
+    *path.lock() = world.path();
+    print(&path.lock());
+    world.run(&world.job).await.0.unwrap();
+    print(&path.lock());
+    assert_eq!(*world.outcome().await.unwrap().content, *b"{}");
+}
+
+#[tokio::test]
+async fn one_that_hangs_is_told_with_what_to_do() {
+    let mut child = Command::new("sleep").arg("600").kill_on_drop(true).spawn();
+    let child = child.as_mut().unwrap();
+    let id = child.id().unwrap();
+    let text = late(child);
+    for part in [
+        format!("(`keybearer exchange`, {id})"),
+        "40s".to_owned(),
+        "kill -9".to_owned(),
+    ] {
+        assert!(text.contains(&part), "no {part}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn half_a_job_is_none() {
     let server = Server::saying(200, "application/json", "{}").await;
     let world = World::new(&server.endpoint()).await;

@@ -1,8 +1,9 @@
 //! Spools: what they tell of each step, to whom, and whose their lock is.
 
+use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::*;
 
@@ -79,7 +80,7 @@ async fn it_shows_nothing_and_answers_nobody_else() {
     // Another note's, and another value's: they prove nothing.
     let other = SpoolKey::new(&BASE64_STANDARD.encode([1; 32]));
     for wrong in [&other, &SpoolKey::new("no key")] {
-        assert_eq!(found(&store, wrong).await, Some(Found::Mark));
+        assert_eq!(found(&store, wrong).await, Some(Found::Unknown));
     }
     let elsewhere = store.make_spool(&key("a/c")).await.unwrap().unwrap();
     fs::copy(path(&spool), path(&elsewhere)).unwrap();
@@ -89,28 +90,31 @@ async fn it_shows_nothing_and_answers_nobody_else() {
 }
 
 #[tokio::test]
-async fn no_damage_makes_another_answer_of_it_nor_denies_the_mark() {
+async fn no_damage_makes_another_answer_of_it_nor_denies_that_it_was_begun() {
     let folder = folder();
     let store = open(&folder).unwrap();
     let spool = made(&store).await;
     spool.mark().unwrap();
     let whole = answer(&spool, CANARY);
     let (path, bytes) = (path(&spool), fs::read(path(&spool)).unwrap());
-    let head = bytes.len() - spool.seal(CANARY.as_bytes()).unwrap().len() - 1;
+    let mark = 16;
+    let head = bytes.len() - spool.seal(CANARY.as_bytes()).unwrap().len() - mark;
     for index in 0..bytes.len() {
         let mut changed = bytes.clone();
         changed[index] ^= 1;
         fs::write(&path, &changed).unwrap();
-        assert_eq!(
-            found(&store, spool.key()).await,
-            Some(Found::Mark),
-            "{index}"
-        );
+        // What is damaged before it does not touch the answer.
+        let expected = match index < head + mark {
+            true => &whole,
+            false => &Found::Mark,
+        };
+        let after = found(&store, spool.key()).await;
+        assert_eq!(after.as_ref(), Some(expected), "{index}");
         fs::write(&path, &bytes[..index]).unwrap();
-        let expected = if index == head {
-            Found::Nothing
-        } else {
-            Found::Mark
+        let expected = match index {
+            _ if index == head => Found::Nothing,
+            _ if index < head + mark => Found::Unknown,
+            _ => Found::Mark,
         };
         assert_eq!(found(&store, spool.key()).await, Some(expected), "{index}");
     }
@@ -130,11 +134,65 @@ async fn a_new_one_takes_the_place_of_the_old() {
     let new = made(&store).await;
     assert_eq!(mode(&file(&folder, "spool")), 0o700);
     assert_ne!(old.key(), new.key());
-    assert_eq!(found(&store, old.key()).await, Some(Found::Mark));
+    assert_eq!(found(&store, old.key()).await, Some(Found::Unknown));
     assert_eq!(found(&store, new.key()).await, Some(Found::Nothing));
     // Whoever still writes to the old one disturbs nobody.
     answer(&old, CANARY);
     assert_eq!(found(&store, new.key()).await, Some(Found::Nothing));
+}
+
+#[tokio::test]
+async fn what_others_print_there_changes_nothing() {
+    let folder = folder();
+    let store = open(&folder).unwrap();
+    let spool = made(&store).await;
+    let print = |text: &str| spool.hand().unwrap().write_all(text.as_bytes()).unwrap();
+    print("a library says hello\n");
+    assert_eq!(found(&store, spool.key()).await, Some(Found::Unknown));
+    let file = spool.hand().unwrap();
+    let taken = Spool::handed(file, spool.key().clone(), spool.place().to_owned()).unwrap();
+    taken.mark().unwrap();
+    print("!");
+    assert_eq!(found(&store, spool.key()).await, Some(Found::Mark));
+    let expected = answer(&taken, CANARY);
+    print("and goodbye\n");
+    assert_eq!(found(&store, spool.key()).await, Some(expected));
+    let told = [b"a warning\n", &**spool.seal(b"instead").unwrap(), b"\n"].concat();
+    assert_eq!(**spool.open(&told).unwrap(), *b"instead");
+}
+
+#[tokio::test]
+async fn a_start_removes_what_nobody_will_ask_for() {
+    let folder = folder();
+    let store = open(&folder).unwrap();
+    let mut paths = Vec::new();
+    let mut running = None;
+    for name in ["kept", "gone", "running", "old"] {
+        let spool = store.make_spool(&key(name)).await.unwrap().unwrap();
+        if matches!(name, "kept" | "old") {
+            store.put(&key(name), b"a grant").await.unwrap();
+        }
+        if name == "running" {
+            let mut cat = Command::new("cat");
+            let cat = cat.stdin(Stdio::piped()).stdout(spool.hand().unwrap());
+            running = Some(cat.spawn().unwrap());
+        }
+        if name == "old" {
+            let long_ago = SystemTime::now() - Duration::from_secs(91 * 24 * 60 * 60);
+            spool.hand().unwrap().set_modified(long_ago).unwrap();
+        }
+        paths.push(path(&spool));
+    }
+    drop(store);
+    let there = || paths.iter().map(|path| path.exists()).collect::<Vec<_>>();
+    let store = open(&folder).unwrap();
+    assert_eq!(there(), [true, false, true, false]);
+    drop(store);
+    let mut running = running.unwrap();
+    drop(running.stdin.take());
+    running.wait().unwrap();
+    let _store = open(&folder).unwrap();
+    assert_eq!(there(), [true, false, false, false]);
 }
 
 #[tokio::test]

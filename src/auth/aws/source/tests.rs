@@ -1,8 +1,13 @@
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::auth::aws::testing::{Moto, access_key, aws, connected, external_ids, role};
+use crate::auth::aws::testing::{
+    Moto, access_key, aws, connected, external_ids, refusal, role, session,
+};
+use crate::auth::testing::Server;
 use crate::connection::aws::ExternalId;
+use crate::secret::{Command, Origin, Secret};
 
 const ALLOW: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}]}"#;
 
@@ -125,6 +130,52 @@ async fn roles_are_assumed_where_signatures_and_policies_are_checked() {
         let told = refused(&role, &secret).await;
         assert!(told.contains(part), "{told}");
     }
+}
+
+/// What a program tells is kept for its time, unless it was of no use: then it is asked anew.
+#[tokio::test]
+async fn a_secret_that_was_of_no_use_is_asked_for_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("asked");
+    let asked = || std::fs::read_to_string(&log).unwrap_or_default().len();
+    let script = format!("printf x >> {0}; wc -c < {0}", log.display());
+    let command = Command {
+        words: ["sh", "-c", &script].map(Into::into).into(),
+        folder: "/".into(),
+        ttl: Duration::from_secs(3600),
+        format: ("secret-".into(), "".into()),
+    };
+    let mut key = access_key("AKIDSOURCE", "");
+    key.secret = Secret::new("", Origin::Command(Arc::new(command)));
+    let refuses = Arc::new(AtomicBool::new(false));
+    let does = Arc::clone(&refuses);
+    let server = Server::start(move |_| match does.load(Ordering::Relaxed) {
+        true => refusal(403, "SignatureDoesNotMatch", "No."),
+        false => session(
+            "AssumeRole",
+            "ASIA1",
+            SystemTime::now() + Duration::from_secs(3600),
+        ),
+    })
+    .await;
+    let source = Source::Role(Box::new(Role {
+        source: Source::AccessKey(key),
+        ..role(&server.url("/"))
+    }));
+    let connection = connected("api", source.clone());
+    let upstreams = Arc::new(Upstreams::default());
+    let keys = KeySource::new(&connection, &aws(source), upstreams, external_ids());
+    let now = SystemTime::now();
+    for _ in 0..2 {
+        keys.find(now).await.unwrap();
+        assert_eq!(asked(), 1, "kept for its time");
+    }
+    refuses.store(true, Ordering::Relaxed);
+    keys.find(now).await.unwrap_err();
+    assert_eq!(asked(), 1);
+    refuses.store(false, Ordering::Relaxed);
+    keys.find(now).await.unwrap();
+    assert_eq!(asked(), 2, "anew, as it was of no use");
 }
 
 #[test]
