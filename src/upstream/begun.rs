@@ -90,7 +90,11 @@ mod tests {
         for length in [PIECE, PIECE, PIECE, PIECE, 7] {
             assert!(!content.is_end_stream());
             let piece = content.frame().await.unwrap().unwrap().into_data().unwrap();
-            assert!(piece == whole[sent..sent + length], "at {sent}: {}", piece.len());
+            assert!(
+                piece == whole[sent..sent + length],
+                "at {sent}: {}",
+                piece.len()
+            );
             sent += length;
             let stage = match sent == whole.len() {
                 true => Stage::Ended,
