@@ -36,6 +36,8 @@ mod executable;
 mod fixed_rate;
 #[path = "end_to_end/head.rs"]
 mod head;
+#[path = "end_to_end/http2.rs"]
+mod http2;
 #[path = "end_to_end/instructions.rs"]
 mod instructions;
 #[path = "end_to_end/memory.rs"]

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use crate::contestant::Contestant;
 use crate::cores::{Awake, Cores};
 use crate::exchange::Caller;
+use crate::http2::Callers;
 use crate::rounds::Sample;
 use crate::scenario::{Message, Scenario};
 use crate::tally::Tally;
@@ -26,7 +27,13 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    pub(crate) fn start(address: SocketAddr, message: Message, connections: usize) -> Self {
+    /// Callers on connections of their own, or on the one that is given.
+    pub(crate) fn start(
+        address: SocketAddr,
+        message: Message,
+        connections: usize,
+        shared: Option<&Callers>,
+    ) -> Self {
         let mut load = Self {
             callers: JoinSet::new(),
             stop: Arc::default(),
@@ -35,9 +42,14 @@ impl Load {
         let message = Arc::new(message);
         for _ in 0..connections {
             let (message, stop, tally) = (message.clone(), load.stop.clone(), load.tally.clone());
+            let shared = shared.cloned();
             load.callers.spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
-                    if let Err(error) = call(address, &message, &stop, &tally).await {
+                    let called = match &shared {
+                        Some(callers) => call_shared(callers, &message, &stop, &tally).await,
+                        None => call(address, &message, &stop, &tally).await,
+                    };
+                    if let Err(error) = called {
                         tally.failed(&error);
                         // A contestant that refuses everything must not be stormed.
                         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -78,6 +90,24 @@ async fn call(
     Ok(())
 }
 
+async fn call_shared(
+    callers: &Callers,
+    message: &Message,
+    stop: &AtomicBool,
+    tally: &Tally,
+) -> Result<()> {
+    while !stop.load(Ordering::Relaxed) {
+        let length = callers
+            .exchange(&message.bytes, |body| tally.read(body.len()))
+            .await?;
+        if length != message.answer {
+            bail!("{length} bytes answered, not {}", message.answer);
+        }
+        tally.answered();
+    }
+    Ok(())
+}
+
 /// One contestant, loaded for one stretch.
 pub(crate) async fn stretch(
     contestant: &Contestant,
@@ -88,7 +118,12 @@ pub(crate) async fn stretch(
     let message = scenario.message(&contestant.site);
     let answer = message.answer;
     let _awake = Awake::keep(cores);
-    let load = Load::start(contestant.site.address, message, scenario.connections());
+    let address = contestant.site.address;
+    let shared = match contestant.kind.is_asked_in_http2() {
+        true => Some(Callers::connect(address).await?),
+        false => None,
+    };
+    let load = Load::start(address, message, scenario.connections(), shared.as_ref());
     tokio::time::sleep(stretch.warm_up).await;
 
     let watch = contestant.watch();

@@ -72,7 +72,7 @@ impl Place<'_> {
                 SERVER_NAME.to_owned(),
                 credential(),
             ]),
-            Kind::Keybearer | Kind::KeybearerAws => {
+            Kind::Keybearer | Kind::KeybearerAws | Kind::KeybearerH2 | Kind::KeybearerH2c => {
                 let file = self.file("keybearer.toml", &self.keybearer(kind))?;
                 words.extend(["--config", &file, "run"].map(str::to_owned));
             }
@@ -188,7 +188,11 @@ backend tls
 
     fn keybearer(&self, kind: Kind) -> String {
         let (listen, admin) = (self.listen, self.admin);
-        let (plain, tls) = (self.upstream.plain, self.upstream.tls);
+        let (plain, http) = match kind.reaches_http2() {
+            true => (self.upstream.http2, "2"),
+            false => (self.upstream.plain, "auto"),
+        };
+        let tls = self.upstream.tls;
         let auth = match kind {
             Kind::KeybearerAws => format!(
                 "{{ type = \"aws_access_key\", service = \"execute-api\", region = \"eu-west-1\", access_key_id = \"AKIABENCH\", secret_access_key = \"{PASSWORD}\" }}"
@@ -214,6 +218,7 @@ access = false
 [connections.plain]
 prefix = \"/api\"
 base_url = \"http://{plain}/base\"
+http = \"{http}\"
 auth = {auth}
 
 [connections.tls]

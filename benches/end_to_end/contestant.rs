@@ -28,6 +28,10 @@ pub(crate) enum Kind {
     Keybearer,
     /// keybearer with a connection that signs for AWS; beside keybearer, it tells what signing costs.
     KeybearerAws,
+    /// keybearer with an upstream that speaks HTTP/2; beside keybearer, it tells what that costs.
+    KeybearerH2,
+    /// The same with callers that speak HTTP/2, too, as gRPC does.
+    KeybearerH2c,
 }
 
 /// Where a caller finds the API.
@@ -61,7 +65,7 @@ pub(crate) struct Conditions {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Direct,
         Self::Nginx,
         Self::NginxTuned,
@@ -69,6 +73,8 @@ impl Kind {
         Self::PingoraProxy,
         Self::Keybearer,
         Self::KeybearerAws,
+        Self::KeybearerH2,
+        Self::KeybearerH2c,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -80,6 +86,8 @@ impl Kind {
             Self::PingoraProxy => "pingora-proxy",
             Self::Keybearer => "keybearer",
             Self::KeybearerAws => "keybearer-aws",
+            Self::KeybearerH2 => "keybearer-h2",
+            Self::KeybearerH2c => "keybearer-h2c",
         }
     }
 
@@ -93,8 +101,21 @@ impl Kind {
                 scenario,
                 Scenario::Get1k | Scenario::Post64k | Scenario::Sdk64k
             ),
+            Self::KeybearerH2 | Self::KeybearerH2c => {
+                matches!(scenario, Scenario::Get1k | Scenario::Post64k)
+            }
             _ => scenario != Scenario::Sdk64k,
         }
+    }
+
+    /// Whether its upstream speaks HTTP/2.
+    pub(crate) fn reaches_http2(self) -> bool {
+        matches!(self, Self::KeybearerH2 | Self::KeybearerH2c)
+    }
+
+    /// Whether its callers speak HTTP/2.
+    pub(crate) fn is_asked_in_http2(self) -> bool {
+        self == Self::KeybearerH2c
     }
 }
 
@@ -204,7 +225,9 @@ impl Contestant {
         let one = |field: &str, wanted: &str| {
             head::values(&seen, field).collect::<Vec<_>>() == [wanted.as_bytes()]
         };
-        let host = if scenario.tls() {
+        let host = if self.kind.reaches_http2() {
+            upstream.http2
+        } else if scenario.tls() {
             upstream.tls
         } else {
             upstream.plain

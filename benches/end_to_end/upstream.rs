@@ -1,4 +1,4 @@
-//! The API behind the contestants: a listener in plain HTTP and one in TLS 1.3.
+//! The API behind the contestants: a listener in plain HTTP, one in TLS 1.3, and one in HTTP/2.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::head;
+use crate::{head, http2};
 
 /// The name in the TLS listener's certificate.
 pub(crate) const SERVER_NAME: &str = "upstream.test";
@@ -21,6 +21,8 @@ pub(crate) const SERVER_NAME: &str = "upstream.test";
 pub(crate) struct Upstream {
     pub(crate) plain: SocketAddr,
     pub(crate) tls: SocketAddr,
+    /// HTTP/2 in cleartext.
+    pub(crate) http2: SocketAddr,
     /// The certificate of the private CA that vouches for the TLS listener, as PEM.
     pub(crate) authority: String,
 }
@@ -29,7 +31,14 @@ impl Upstream {
     pub(crate) async fn start() -> Result<Self> {
         let (plain_listener, plain) = listen().await?;
         let (tls_listener, tls) = listen().await?;
+        let (http2_listener, http2) = listen().await?;
         let (acceptor, authority) = acceptor()?;
+        tokio::spawn(accept(http2_listener, |stream| {
+            http2::serve(stream, |head| match answer(head) {
+                Answer::Inspection => respond("200 OK", head).into(),
+                Answer::Ready(bytes) => bytes.into(),
+            })
+        }));
         tokio::spawn(accept(plain_listener, |stream| async {
             serve(stream).await
         }));
@@ -40,6 +49,7 @@ impl Upstream {
         Ok(Self {
             plain,
             tls,
+            http2,
             authority,
         })
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, HOST};
+use http::header::{CONTENT_LENGTH, HOST, TRAILER};
 use http::request::Parts;
 use http::{HeaderMap, Response, Uri};
 use http_body::Body;
@@ -61,7 +61,14 @@ pub(super) fn admit(
         .map_err(on_this)?;
     let content = bounded(&head, incoming, live, told.as_deref()).map_err(on_this)?;
     let uri = std::mem::take(&mut head.uri);
+    let announced = match &content {
+        Content::Kept(_) | Content::Trailed(_) => live.strip.announced(&head.headers),
+        _ => None,
+    };
     live.strip.head(&mut head.headers);
+    if let Some(announced) = announced {
+        head.headers.insert(TRAILER, announced);
+    }
     head.headers.insert(HOST, live.host.clone());
     Ok(Ok(Admitted {
         live: Arc::clone(live),

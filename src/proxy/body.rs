@@ -63,13 +63,17 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
         let this = self.get_mut();
         this.record.caller().asked();
-        let polled = match &mut this.content {
+        let mut polled = match &mut this.content {
             Answer::Nothing => Poll::Ready(None),
             Answer::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Answer::Peeked(peeked) => peeked.poll_frame(cx),
             Answer::Upstream(body) => Pin::new(body).poll_frame(cx),
         };
-        let polled = polled.map_ok(|frame| this.record.tidied(frame));
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            this.record.tidy(trailers);
+        }
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 this.record.wrote(frame.data_ref().map_or(0, Bytes::len));

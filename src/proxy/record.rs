@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method, StatusCode, Uri, Version};
-use http_body::Frame;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 use hyper::Request;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -126,16 +124,11 @@ impl Record {
     }
 
     /// Step 8 for what follows an answer's content.
-    pub(super) fn tidied(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
-        if !frame.is_trailers() {
-            return frame;
-        }
-        let mut trailers = frame.into_trailers().unwrap_or_default();
-        answer::strip_trailers(&mut trailers);
+    pub(super) fn tidy(&self, trailers: &mut HeaderMap) {
+        answer::strip_trailers(trailers);
         if let Some(live) = &self.live {
-            live.strip.answer(&mut trailers);
+            live.strip.answer(trailers);
         }
-        Frame::trailers(trailers)
     }
 
     /// Nothing more is to be written.

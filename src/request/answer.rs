@@ -2,11 +2,11 @@
 
 use std::sync::LazyLock;
 
-use http::header::{CONTENT_LENGTH, CONTENT_LOCATION, LOCATION, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, CONTENT_LOCATION, LOCATION, TRAILER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::names::NameSet;
-use super::strip::{HOP_BY_HOP, UNFIT_FOR_TRAILERS, remove_nominated, remove_where};
+use super::strip::{HOP_BY_HOP, UNFIT_FOR_TRAILERS, announced, remove_nominated, remove_where};
 use crate::connection::url::{BaseUrl, Destination, rest_after};
 use crate::connection::{Connection, Cookies};
 use crate::problem::PROXY_STATUS;
@@ -29,13 +29,19 @@ pub fn strip(headers: &mut HeaderMap, cookies: Cookies) {
     if headers.contains_key(TRANSFER_ENCODING) {
         headers.remove(CONTENT_LENGTH);
     }
-    // Equal lengths in a list are one length (RFC 9110 section 8.6): it is told as one.
-    if let Some(length) = headers.get(CONTENT_LENGTH)
-        && let Some((first, _)) = length.to_str().ok().and_then(|text| text.split_once(','))
-        && let Ok(first) = HeaderValue::from_str(first.trim())
-    {
-        headers.insert(CONTENT_LENGTH, first);
-    }
+    let announced = match headers.get(CONTENT_LENGTH) {
+        Some(length) => {
+            // Equal lengths in a list are one length (RFC 9110 section 8.6): it is told as one.
+            if let Some((first, _)) = length.to_str().ok().and_then(|text| text.split_once(','))
+                && let Ok(first) = HeaderValue::from_str(first.trim())
+            {
+                headers.insert(CONTENT_LENGTH, first);
+            }
+            None
+        }
+        // Trailers follow content whose length was not told.
+        None => announced(headers, |name| !is_unfit(name.as_str().as_bytes())),
+    };
     // Only answers of our own say that they are ours.
     let ours = |value: &HeaderValue| {
         value
@@ -52,14 +58,19 @@ pub fn strip(headers: &mut HeaderMap, cookies: Cookies) {
         Cookies::Strip => &WITH_COOKIES,
     };
     remove_where(headers, |name| unwanted.contains(name));
+    if let Some(announced) = announced {
+        headers.insert(TRAILER, announced);
+    }
 }
 
 /// Takes out of what follows an answer's content what would be taken out of its head, and what may
 /// stand in no trailer.
 pub fn strip_trailers(trailers: &mut HeaderMap) {
-    remove_where(trailers, |name| {
-        WITH_COOKIES.contains(name) || NOT_IN_TRAILERS.contains(name)
-    });
+    remove_where(trailers, is_unfit);
+}
+
+fn is_unfit(name: &[u8]) -> bool {
+    WITH_COOKIES.contains(name) || NOT_IN_TRAILERS.contains(name)
 }
 
 /// Tells locations under the base URL as paths under `prefix`; leaves all others alone.

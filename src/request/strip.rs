@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use http::header::{
     ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_LOCATION, Entry, HOST, LINK, LOCATION,
-    REFRESH, TRANSFER_ENCODING, UPGRADE,
+    REFRESH, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -31,14 +31,15 @@ const CREDENTIALS: [&str; 10] = [
 /// Fields with which some servers let a request name another path: a way out of the base URL.
 const PATH_OVERRIDES: [&str; 2] = ["x-original-url", "x-rewrite-url"];
 
-/// Hop-by-hop fields (RFC 9110 section 7.6.1, RFC 2616 section 13.5.1). `Trailer` is none: what it
-/// announces is passed on.
-pub(super) const HOP_BY_HOP: [&str; 7] = [
+/// Hop-by-hop fields (RFC 9110 section 7.6.1, RFC 2616 section 13.5.1). What `Trailer` announces is
+/// announced anew, where it is passed on.
+pub(super) const HOP_BY_HOP: [&str; 8] = [
     "connection",
     "keep-alive",
     "proxy-connection",
     "proxy-authenticate",
     "te",
+    "trailer",
     "transfer-encoding",
     "upgrade",
 ];
@@ -173,6 +174,16 @@ impl Strip {
         remove_where(trailers, |name| NOT_IN_TRAILERS.contains(name));
     }
 
+    /// What of a head's `Trailer` still holds for trailers without those fields; none if nothing does.
+    pub fn announced(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        announced(headers, |name| {
+            let mut fields = HeaderMap::new();
+            fields.insert(name.clone(), HeaderValue::from_static(""));
+            self.trailers(&mut fields);
+            !fields.is_empty()
+        })
+    }
+
     /// The query without the parameters.
     pub fn query<'q>(&self, query: &'q str) -> Cow<'q, str> {
         query::remove(query, |name| {
@@ -269,6 +280,20 @@ pub(super) fn remove_nominated(headers: &mut HeaderMap) {
     for name in nominated {
         headers.remove(name);
     }
+}
+
+/// The names in `Trailer` (RFC 9110 section 6.6.2) that pass, as one field.
+pub(super) fn announced(
+    headers: &HeaderMap,
+    passes: impl Fn(&HeaderName) -> bool,
+) -> Option<HeaderValue> {
+    let names = headers.get_all(TRAILER).iter().flat_map(tokens);
+    let names = names.filter_map(|name| HeaderName::from_bytes(name).ok());
+    let passed: Vec<_> = names.filter(passes).collect();
+    let names: Vec<_> = passed.iter().map(HeaderName::as_str).collect();
+    HeaderValue::try_from(names.join(", "))
+        .ok()
+        .filter(|value| !value.is_empty())
 }
 
 /// Whether a `Connection` value is more than the `close` and `keep-alive` of nearly every request.

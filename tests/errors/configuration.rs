@@ -186,7 +186,6 @@ const NOT_YET: &[(&str, &str)] = &[
         "client_auth = \"tls\"",
     ),
     ("auth = { type = \"none\" }\ncallers = [\"app\"]", "callers"),
-    ("auth = { type = \"none\" }\nhttp = \"2\"", "http"),
     (
         "auth = { type = \"none\" }\ntls = { client_certificate = \"c.pem\", client_key = \"k\" }",
         "client_certificate",

@@ -201,11 +201,11 @@ pub fn odd_contents() -> Vec<Row> {
         let sight = Sight::default().body("hello");
         rows.push(row(reason, request, Expect::Sees(sight)));
     }
-    let trailer = format!("5\r\nhello\r\n0\r\nAuthorization: {MINE}\r\nX-Injected: {MINE}\r\n\r\n");
+    let trailer = format!("5\r\nhello\r\n0\r\nAuthorization: {MINE}\r\nX-Api-Key: {MINE}\r\n\r\n");
     for (lines, reason) in [
         ("", "a trailer field carries no credential"),
         (
-            "Trailer: Authorization, X-Injected\r\nTE: trailers\r\n",
+            "Trailer: Authorization, X-Api-Key\r\nTE: trailers\r\n",
             "nor one that is announced",
         ),
     ] {

@@ -21,6 +21,13 @@ def method(kind, name):
     return getattr(channel, kind)(f"/t.T/{name}", None, None)
 
 
+def counted(number):
+    """The number; for whoever waits, every ten thousandth is told."""
+    if number % 10_000 == 9_999:
+        print("at", number + 1, flush=True)
+    return number
+
+
 def unary(name="Unary"):
     return method("unary_unary", name)
 
@@ -68,13 +75,13 @@ def statuses_pass():
 
 
 def uploads_pass_in_order():
-    numbers = (str(number).encode() for number in range(int(wanted)))
-    assert method("stream_unary", "Up")(numbers, timeout=120) == str(int(wanted)).encode()
+    numbers = (str(counted(number)).encode() for number in range(int(wanted)))
+    assert method("stream_unary", "Up")(numbers, timeout=600) == str(int(wanted)).encode()
 
 
 def downloads_pass_in_order():
-    call = method("unary_stream", "Down")(str(int(wanted)).encode(), timeout=120)
-    received = [int(message) for message in call]
+    call = method("unary_stream", "Down")(str(int(wanted)).encode(), timeout=600)
+    received = [counted(int(message)) for message in call]
     assert received == list(range(int(wanted))), len(received)
     assert dict(call.trailing_metadata())["x-sent"] == str(int(wanted))
     assert call.code() == grpc.StatusCode.OK

@@ -232,6 +232,60 @@ async fn websockets_get_a_connection_of_the_old_protocol() {
     assert!(detail.contains("`http`"), "{detail}");
 }
 
+#[tokio::test]
+async fn requests_of_aws_are_signed_for_the_authority() {
+    let aws = "auth = { type = \"aws_access_key\", service = \"execute-api\", region = \"eu-west-1\", access_key_id = \"AKIDEXAMPLE\", secret_access_key = \"canary\" }";
+    let upstream = Http2Upstream::start().await;
+    let rest = format!("http = \"2\"\n{aws}");
+    let keybearer = Keybearer::start(&connection("p", &upstream.url(""), &rest)).await;
+    let request = keybearer.post("/p/x?b=2&a=1").body("text/plain", "hello");
+    assert_eq!(request.send().await.text(), "ok");
+    let seen = upstream.last();
+    let headers = seen.head.headers();
+    let authorization = headers["authorization"].to_str().unwrap();
+    assert_eq!(seen.body, b"hello");
+    // Signed once more by AWS's own crate, with the authority for the host.
+    let time = headers["x-amz-date"].to_str().unwrap();
+    let time = chrono::NaiveDateTime::parse_from_str(time, "%Y%m%dT%H%M%SZ").unwrap();
+    let identity =
+        aws_credential_types::Credentials::new("AKIDEXAMPLE", "canary", None, None, "test");
+    let identity = identity.into();
+    let mut settings = aws_sigv4::http_request::SigningSettings::default();
+    settings.excluded_headers = Some(vec![]);
+    let params = aws_sigv4::sign::v4::SigningParams::builder()
+        .identity(&identity)
+        .region("eu-west-1")
+        .name("execute-api")
+        .time(time.and_utc().into())
+        .settings(settings)
+        .build()
+        .unwrap();
+    let signed = authorization.split("SignedHeaders=").nth(1).unwrap();
+    let names: Vec<_> = signed.split(',').next().unwrap().split(';').collect();
+    let host = seen.head.uri().authority().unwrap().to_string();
+    let value = |name: &str| match name {
+        "host" => host.clone(),
+        name => headers[name].to_str().unwrap().to_owned(),
+    };
+    let fields: Vec<_> = names.iter().map(|name| (*name, value(name))).collect();
+    let fields = fields.iter().filter(|(name, _)| *name != "x-amz-date");
+    let request = aws_sigv4::http_request::SignableRequest::new(
+        "POST",
+        seen.head.uri().to_string(),
+        fields.map(|(name, value)| (*name, value.as_str())),
+        aws_sigv4::http_request::SignableBody::Bytes(b"hello"),
+    );
+    let (_, signature) = aws_sigv4::http_request::sign(request.unwrap(), &params.into())
+        .unwrap()
+        .into_parts();
+    let expected = format!("Signature={signature}");
+    assert!(
+        authorization.ends_with(&expected),
+        "{authorization} {expected}"
+    );
+    assert!(names.contains(&"host"), "{authorization}");
+}
+
 async fn asked_for_websocket(keybearer: &Keybearer) -> RawClient {
     let mut caller = keybearer.caller().await;
     let head = "GET /p/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
