@@ -44,6 +44,10 @@ fn method_refused(method: &Method) -> Problem {
 }
 
 fn framing(head: &Parts) -> Result<(), Problem> {
+    // On HTTP/1.1 hyper has seen to that.
+    if head.version == Version::HTTP_2 {
+        return length(&head.headers);
+    }
     let Some(coding) = head.headers.get(TRANSFER_ENCODING) else {
         return Ok(());
     };
@@ -61,6 +65,21 @@ fn framing(head: &Parts) -> Result<(), Problem> {
     {
         return Err(malformed(
             "Transfer-Encoding must be exactly `chunked`, once and without Content-Length",
+        ));
+    }
+    Ok(())
+}
+
+/// Lengths that differ, or are none, would be read by the next hop in its own way.
+fn length(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let one = lengths.next();
+    let is_number = one.is_none_or(|length| {
+        !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit)
+    });
+    if !is_number || lengths.next().is_some() {
+        return Err(malformed(
+            "Content-Length must be a number, and there once at most",
         ));
     }
     Ok(())

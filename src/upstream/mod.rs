@@ -237,7 +237,7 @@ impl Upstream {
         // On the heap, as it is seldom needed and would be the largest part of each request's state.
         let mut link = match Box::pin(self.fresh_link(timeouts)).await {
             Ok(Some(link)) => link,
-            Ok(None) => return Err(Failure::new(speaks_http2_now(), Retry::Always)),
+            Ok(None) => return Box::pin(self.send_newly(slot, timeouts)).await,
             Err(problem) if is_settled(problem.kind()) => {
                 return Err(Failure::new(problem, Retry::Never));
             }
@@ -286,6 +286,20 @@ impl Upstream {
         }
         let more = format!("; the way led through the proxy {proxy} ({})", proxy.key);
         Failure::new(failure.problem.telling(&more), failure.retry)
+    }
+
+    /// Sends the request to an upstream that has begun to speak HTTP/2.
+    async fn send_newly(
+        self: &Arc<Self>,
+        slot: &mut Option<Request<Content>>,
+        timeouts: &Timeouts,
+    ) -> Result<Response<UpstreamBody>, Failure> {
+        let sent = match &self.trunks {
+            Some(trunks) => self.send_multiplexed(trunks, slot, timeouts).await,
+            None => None,
+        };
+        // It has changed its mind once more.
+        sent.unwrap_or_else(|| Err(Failure::new(speaks_http2_now(), Retry::Always)))
     }
 
     /// The answer with its link, which goes back to the pool when all of it was read.

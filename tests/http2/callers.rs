@@ -123,6 +123,19 @@ async fn the_authority_is_the_host() {
         (to("evil.example"), 421, "another's name"),
         (to("me@localhost"), 400, "with a user"),
         (to("localhost").method("TRACE"), 405, "TRACE"),
+        (
+            to("localhost")
+                .header("content-length", "0")
+                .header("content-length", "5"),
+            400,
+            "two lengths",
+        ),
+        (to("localhost").header("expect", "tea"), 417, "expectations"),
+        (
+            to("localhost").header("origin", "http://evil.example"),
+            403,
+            "a page",
+        ),
     ] {
         let response = ask(&mut sender, asked).await;
         assert_eq!(response.status(), status, "{why}");

@@ -145,6 +145,47 @@ async fn floods_end_their_connection_and_nobody_elses() {
 }
 
 #[tokio::test]
+async fn fields_of_the_old_protocols_hop_reset_their_stream() {
+    let (_upstream, keybearer) = pair().await;
+    let mut flooder = Flooder::connect(&keybearer).await;
+    let mut stream = 1;
+    for (name, value) in [
+        ("connection", "close"),
+        ("transfer-encoding", "chunked"),
+        ("upgrade", "h2c"),
+        ("keep-alive", "5"),
+    ] {
+        let mut fields = head("/p/x");
+        for text in [name, value] {
+            if text == name {
+                fields.push(0);
+            }
+            fields.push(u8::try_from(text.len()).unwrap());
+            fields.extend(text.as_bytes());
+        }
+        let asked = frame(HEADERS, END_HEADERS | END_STREAM, stream, &fields);
+        flooder.writing.write_all(&asked).await.unwrap();
+        stream += 2;
+    }
+    flooder.writing.shutdown().await.unwrap();
+    let read = within("the end", flooder.reading).await.unwrap();
+    let resets = frames(&read).filter(|(kind, _)| *kind == RESET).count();
+    let heads = frames(&read).filter(|(kind, _)| *kind == HEADERS).count();
+    assert_eq!((resets, heads), (4, 0));
+}
+
+/// Kind and payload of each frame.
+fn frames(mut bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    std::iter::from_fn(move || {
+        let (head, rest) = bytes.split_first_chunk::<9>()?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let (payload, rest) = rest.split_at_checked(length as usize)?;
+        bytes = rest;
+        Some((head[3], payload))
+    })
+}
+
+#[tokio::test]
 async fn who_gives_up_all_requests_one_by_one_is_let_go() {
     let (upstream, keybearer) = pair().await;
     let mut flooder = Flooder::connect(&keybearer).await;
