@@ -192,9 +192,12 @@ impl Upstream {
         Ok((stream, signals))
     }
 
-    /// Whether requests share connections, as far as is known: HTTP/2 was spoken the last time.
+    /// Whether requests may share connections, as far as is known: HTTP/2 was spoken the last time, or
+    /// nothing was yet.
     pub fn is_multiplexed(&self) -> bool {
-        self.trunks.as_ref().is_some_and(|trunks| trunks.serve())
+        self.trunks
+            .as_ref()
+            .is_some_and(|trunks| trunks.may_serve())
     }
 
     /// Makes one attempt: sends the request in `slot`, waits for the head of its answer.

@@ -346,7 +346,7 @@ mod tests {
 
     use super::*;
     use crate::connection::Tls;
-    use crate::upstream::tls::client_config;
+    use crate::upstream::tls::{Offer, client_config};
 
     /// A server that demands a client certificate, and what trusts it.
     fn demanding() -> (TlsAcceptor, TlsConnector) {
@@ -368,7 +368,7 @@ mod tests {
             ca_certificate: Some([certificate].into()),
             ..Tls::default()
         };
-        let client = client_config(&tls).unwrap();
+        let client = client_config(&tls, Offer::Http1).unwrap();
         (Arc::new(server).into(), client.into())
     }
 

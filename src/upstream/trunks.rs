@@ -93,11 +93,6 @@ impl Trunks {
         self.protocol.load(Ordering::Relaxed) != Protocol::Http1 as u8
     }
 
-    /// Whether HTTP/2 was spoken the last time.
-    pub(super) fn serve(&self) -> bool {
-        self.protocol.load(Ordering::Relaxed) == Protocol::Http2 as u8
-    }
-
     /// A place for a request; none if the upstream speaks HTTP/1.1.
     ///
     /// # Errors

@@ -126,7 +126,7 @@ async fn the_authority_is_the_host() {
         (
             to("localhost")
                 .header("content-length", "0")
-                .header("content-length", "5"),
+                .header("content-length", "0"),
             400,
             "two lengths",
         ),
