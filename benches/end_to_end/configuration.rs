@@ -17,6 +17,9 @@ use crate::upstream::{SERVER_NAME, Upstream};
 const USERNAME: &str = "bench";
 const PASSWORD: &str = "injected-secret";
 
+const AGENT: &str = "bench";
+const AGENT_TOKEN: &str = "an-agents-token-of-the-bench";
+
 /// What one configuration is written for.
 pub(crate) struct Place<'a> {
     /// Where the contestant may keep files; empty and its own.
@@ -24,6 +27,8 @@ pub(crate) struct Place<'a> {
     pub(crate) listen: SocketAddr,
     /// keybearer's console.
     pub(crate) admin: SocketAddr,
+    /// Where keybearer's agent dials.
+    pub(crate) agents: SocketAddr,
     pub(crate) upstream: &'a Upstream,
     /// One process rather than a master and a worker, where there is the choice.
     pub(crate) one_process: bool,
@@ -52,6 +57,10 @@ impl Place<'_> {
     /// Writes the files, and returns the command that serves them.
     pub(crate) fn prepare(&self, kind: Kind, executable: &Path) -> Result<Vec<String>> {
         self.file("ca.pem", &self.upstream.authority)?;
+        if kind == Kind::KeybearerAgent {
+            self.file("server.pem", &self.upstream.certificate)?;
+            self.file("server.key", &self.upstream.key)?;
+        }
         let mut words = vec![executable.display().to_string()];
         match kind {
             Kind::Direct => {}
@@ -72,7 +81,12 @@ impl Place<'_> {
                 SERVER_NAME.to_owned(),
                 credential(),
             ]),
-            Kind::Keybearer | Kind::KeybearerAws | Kind::KeybearerH2 | Kind::KeybearerH2c => {
+            Kind::Keybearer
+            | Kind::KeybearerAgent
+            | Kind::KeybearerAws
+            | Kind::KeybearerConnect
+            | Kind::KeybearerH2
+            | Kind::KeybearerH2c => {
                 let file = self.file("keybearer.toml", &self.keybearer(kind))?;
                 words.extend(["--config", &file, "run"].map(str::to_owned));
             }
@@ -201,6 +215,7 @@ backend tls
                 "{{ type = \"basic\", username = \"{USERNAME}\", password = \"{PASSWORD}\" }}"
             ),
         };
+        let road = self.road(kind);
         format!(
             "[server]
 listen = [\"{listen}\"]
@@ -229,8 +244,60 @@ auth = {auth}
 [connections.tls.tls]
 ca_certificate = \"ca.pem\"
 server_name = \"{SERVER_NAME}\"
-"
+
+{road}"
         )
+    }
+
+    /// What leads to the upstreams.
+    fn road(&self, kind: Kind) -> String {
+        match kind {
+            Kind::KeybearerConnect => {
+                let proxy = self.upstream.connect;
+                format!("[defaults.network]\nproxy = \"http://{proxy}\"\n")
+            }
+            Kind::KeybearerAgent => {
+                let listen = self.agents;
+                format!(
+                    "[defaults.network]
+agent = \"{AGENT}\"
+
+[agents]
+listen = \"{listen}\"
+certificate = \"server.pem\"
+key = \"server.key\"
+
+[agents.tokens]
+{AGENT} = \"{AGENT_TOKEN}\"
+"
+                )
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// The command of the on-prem agent that leads to the upstreams.
+    pub(crate) fn agent(&self, executable: &Path) -> Result<Vec<String>> {
+        let token = self.file("token", AGENT_TOKEN)?;
+        let words = [
+            &executable.display().to_string(),
+            "agent",
+            "--server",
+            &self.agents.to_string(),
+            "--server-name",
+            SERVER_NAME,
+            "--name",
+            AGENT,
+            "--token-file",
+            &token,
+            "--ca",
+            &self.authority(),
+            "--allow",
+            "127.0.0.1:*",
+            "--log-level",
+            "warn",
+        ];
+        Ok(words.map(str::to_owned).into())
     }
 
     fn authority(&self) -> String {

@@ -32,6 +32,10 @@ pub(crate) enum Kind {
     KeybearerH2,
     /// The same with callers that speak HTTP/2, too, as gRPC does.
     KeybearerH2c,
+    /// keybearer behind a proxy that leads through by CONNECT, with an upstream in TLS.
+    KeybearerConnect,
+    /// keybearer with an on-prem agent, whose own CPU does not count.
+    KeybearerAgent,
 }
 
 /// Where a caller finds the API.
@@ -46,6 +50,8 @@ pub(crate) struct Contestant {
     pub(crate) kind: Kind,
     pub(crate) site: Site,
     process: Option<Process>,
+    /// What stands on its road, and is not measured.
+    _agent: Option<Process>,
     /// Dropped after the process that works in it.
     _folder: TempDir,
 }
@@ -65,7 +71,7 @@ pub(crate) struct Conditions {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Direct,
         Self::Nginx,
         Self::NginxTuned,
@@ -75,6 +81,8 @@ impl Kind {
         Self::KeybearerAws,
         Self::KeybearerH2,
         Self::KeybearerH2c,
+        Self::KeybearerConnect,
+        Self::KeybearerAgent,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -88,6 +96,8 @@ impl Kind {
             Self::KeybearerAws => "keybearer-aws",
             Self::KeybearerH2 => "keybearer-h2",
             Self::KeybearerH2c => "keybearer-h2c",
+            Self::KeybearerConnect => "keybearer-connect",
+            Self::KeybearerAgent => "keybearer-agent",
         }
     }
 
@@ -104,6 +114,11 @@ impl Kind {
             Self::KeybearerH2 | Self::KeybearerH2c => {
                 matches!(scenario, Scenario::Get1k | Scenario::Post64k)
             }
+            Self::KeybearerConnect => scenario.tls(),
+            Self::KeybearerAgent => matches!(
+                scenario,
+                Scenario::Get1k | Scenario::Tls1k | Scenario::Post64k | Scenario::Dl10m
+            ),
             _ => scenario != Scenario::Sdk64k,
         }
     }
@@ -160,20 +175,32 @@ impl Contestant {
                     direct: true,
                 },
                 process: None,
+                _agent: None,
                 _folder: folder,
             });
         }
-        let [listen, admin] = free_ports()?;
+        let [listen, admin, agents] = free_ports()?;
         let place = Place {
             folder: folder.path(),
             listen,
             admin,
+            agents,
             upstream,
             one_process: !conditions.under.is_empty(),
         };
         let mut words = conditions.under.clone();
         words.extend(place.prepare(kind, &executable.path)?);
         let log = folder.path().join("printed");
+        // On the other core, where the upstream is: it stands for another machine.
+        let elsewhere = if conditions.core == 0 { 1 } else { 0 };
+        let agent = match kind {
+            Kind::KeybearerAgent => {
+                let log = folder.path().join("printed-by-agent");
+                let words = place.agent(&executable.path)?;
+                Some(Process::start(&words, elsewhere, &log)?)
+            }
+            _ => None,
+        };
         let mut contestant = Self {
             kind,
             site: Site {
@@ -181,6 +208,7 @@ impl Contestant {
                 direct: false,
             },
             process: Some(Process::start(&words, conditions.core, &log)?),
+            _agent: agent,
             _folder: folder,
         };
         contestant.wait(conditions.patience).await?;

@@ -25,9 +25,12 @@ pub(crate) fn find(arguments: &Arguments) -> Result<Vec<Executable>> {
         let located = match kind {
             Kind::Direct => Ok(PathBuf::new()),
             Kind::Haproxy => program("haproxy"),
-            Kind::Keybearer | Kind::KeybearerAws | Kind::KeybearerH2 | Kind::KeybearerH2c => {
-                Ok(keybearer())
-            }
+            Kind::Keybearer
+            | Kind::KeybearerAgent
+            | Kind::KeybearerAws
+            | Kind::KeybearerConnect
+            | Kind::KeybearerH2
+            | Kind::KeybearerH2c => Ok(keybearer()),
             Kind::Nginx | Kind::NginxTuned => program("nginx"),
             Kind::PingoraProxy => pingora_proxy(arguments.install),
         };

@@ -1,4 +1,5 @@
-//! The API behind the contestants: a listener in plain HTTP, one in TLS 1.3, and one in HTTP/2.
+//! The API behind the contestants: a listener in plain HTTP, one in TLS 1.3, one in HTTP/2; and a
+//! proxy that leads there.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
@@ -23,8 +24,21 @@ pub(crate) struct Upstream {
     pub(crate) tls: SocketAddr,
     /// HTTP/2 in cleartext.
     pub(crate) http2: SocketAddr,
+    /// A proxy that leads through by CONNECT.
+    pub(crate) connect: SocketAddr,
     /// The certificate of the private CA that vouches for the TLS listener, as PEM.
     pub(crate) authority: String,
+    /// The TLS listener's own certificate, and its key, likewise.
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+}
+
+/// A certificate for [`SERVER_NAME`], as PEM, and who speaks TLS with it.
+struct Identity {
+    acceptor: TlsAcceptor,
+    authority: String,
+    certificate: String,
+    key: String,
 }
 
 impl Upstream {
@@ -32,7 +46,14 @@ impl Upstream {
         let (plain_listener, plain) = listen().await?;
         let (tls_listener, tls) = listen().await?;
         let (http2_listener, http2) = listen().await?;
-        let (acceptor, authority) = acceptor()?;
+        let (connect_listener, connect) = listen().await?;
+        let Identity {
+            acceptor,
+            authority,
+            certificate,
+            key,
+        } = identity()?;
+        tokio::spawn(accept(connect_listener, lead));
         tokio::spawn(accept(http2_listener, |stream| {
             http2::serve(stream, |head| match answer(head) {
                 Answer::Inspection => respond("200 OK", head).into(),
@@ -50,7 +71,10 @@ impl Upstream {
             plain,
             tls,
             http2,
+            connect,
             authority,
+            certificate,
+            key,
         })
     }
 }
@@ -76,6 +100,30 @@ where
             Err(error) => eprintln!("upstream: accept: {error}"),
         }
     }
+}
+
+/// Leads one connection to where its CONNECT says.
+async fn lead(mut stream: TcpStream) -> Result<()> {
+    let mut buffer = vec![0; 4096];
+    let mut filled = 0;
+    let end = loop {
+        if let Some(end) = head::end(&buffer[..filled]) {
+            break end;
+        }
+        match stream.read(&mut buffer[filled..]).await? {
+            0 => bail!("closed within a head"),
+            read => filled += read,
+        }
+    };
+    let line = std::str::from_utf8(&buffer[..end])?;
+    let target = line.strip_prefix("CONNECT ").context("no CONNECT")?;
+    let target = target.split(' ').next().unwrap_or_default();
+    let mut upstream = TcpStream::connect(target).await?;
+    upstream.set_nodelay(true)?;
+    stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
+    // Contestants end it as they like.
+    let _ = tokio::io::copy_bidirectional(&mut stream, &mut upstream).await;
+    Ok(())
 }
 
 /// Answers the requests of one connection, whatever comes.
@@ -169,7 +217,7 @@ fn respond(status: &str, body: &[u8]) -> Vec<u8> {
 }
 
 /// TLS 1.3 with a certificate of a CA made for this run.
-fn acceptor() -> Result<(TlsAcceptor, String)> {
+fn identity() -> Result<Identity> {
     let mut authority = CertificateParams::default();
     // Named apart from what it signs, or OpenSSL takes that for self-signed.
     authority
@@ -191,5 +239,10 @@ fn acceptor() -> Result<(TlsAcceptor, String)> {
             PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der())),
         )?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok((TlsAcceptor::from(Arc::new(config)), authority.pem()))
+    Ok(Identity {
+        acceptor: TlsAcceptor::from(Arc::new(config)),
+        authority: authority.pem(),
+        certificate: certificate.pem(),
+        key: key.serialize_pem(),
+    })
 }
