@@ -209,7 +209,7 @@ async fn mark(spool: &Arc<Spool>) -> io::Result<()> {
 }
 
 async fn keep(spool: &Arc<Spool>, outcome: Zeroizing<Vec<u8>>) -> io::Result<()> {
-    on_disk(spool, move |spool| spool.put(&*spool.seal(&outcome)?)).await
+    on_disk(spool, move |spool| spool.put(&spool.seal(&outcome)?)).await
 }
 
 async fn on_disk<F>(spool: &Arc<Spool>, work: F) -> io::Result<()>

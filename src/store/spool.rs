@@ -280,7 +280,9 @@ impl Spool {
     fn tags<'b>(&self, bytes: &'b [u8]) -> impl Iterator<Item = &'b [u8]> {
         let tag = self.key.tag();
         let starts = bytes.windows(TAG).enumerate();
-        starts.filter_map(move |(at, part)| (part == tag).then(|| &bytes[at + TAG..]))
+        starts
+            .filter(move |(_, part)| *part == tag)
+            .map(|(at, _)| &bytes[at + TAG..])
     }
 }
 
