@@ -60,7 +60,7 @@ pub(super) async fn carry(
                 destination = asked,
                 error,
                 detail = refusal.detail,
-                "Not connected"
+                "Destination not opened"
             );
             // The proxy may have gone meanwhile.
             let _ = respond.send_response(refusal.to_response(), true);

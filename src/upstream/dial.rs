@@ -63,16 +63,8 @@ impl Dialer {
     ) -> Result<Transport, Problem> {
         let patience = Patience::new(limit);
         match &self.road {
-            Road::Agent(name) => {
-                let hop = self.hop();
-                let wire = through::agent(&self.agents, name, hop, patience, journey).await?;
-                let Some(security) = &self.tls else {
-                    return Ok(Transport::Tunnel(wire));
-                };
-                let peer = format!("{}:{} behind agent `{name}`", self.host, self.port);
-                let secured = shake_hands(hop, security, wire, &peer, patience, journey);
-                Ok(Transport::TunnelTls(Box::new(secured.await?)))
-            }
+            // On the heap, as few take either, and its state would be part of every dial's.
+            Road::Agent(name) => Box::pin(self.dial_by_agent(name, patience, journey)).await,
             Road::Proxied(_) => Box::pin(self.dial_through(purpose, patience, journey)).await,
             Road::Direct => {
                 let hop = self.hop();
@@ -85,6 +77,23 @@ impl Dialer {
                 Ok(Transport::Tls(Box::new(secured.await?)))
             }
         }
+    }
+
+    /// Connects through the agent `name`, TLS from end to end.
+    async fn dial_by_agent(
+        &self,
+        name: &str,
+        patience: Patience,
+        journey: &mut Journey,
+    ) -> Result<Transport, Problem> {
+        let hop = self.hop();
+        let wire = through::agent(&self.agents, name, hop, patience, journey).await?;
+        let Some(security) = &self.tls else {
+            return Ok(Transport::Tunnel(wire));
+        };
+        let peer = format!("{}:{} behind agent `{name}`", self.host, self.port);
+        let secured = shake_hands(hop, security, wire, &peer, patience, journey);
+        Ok(Transport::TunnelTls(Box::new(secured.await?)))
     }
 
     /// The upstream as a hop.

@@ -193,7 +193,11 @@ async fn what_the_agent_cannot_open_is_told_with_what_to_do() {
         erp(&format!("http://127.0.0.1:{gone}"), "").replace("erp", "gone"),
         erp("http://nowhere.invalid:80", "").replace("erp", "nowhere"),
         erp("http://169.254.169.254:80", "").replace("erp", "metadata"),
-        erp(&format!("http://{silent}"), "retries = 0\ntimeouts.connect = \"4s\"").replace("erp", "silent"),
+        erp(
+            &format!("http://{silent}"),
+            "retries = 0\ntimeouts.connect = \"4s\"",
+        )
+        .replace("erp", "silent"),
         erp(&stranger.url(""), "").replace("erp", "stranger"),
     ];
     let site = Site::start(&tables.concat()).await;
@@ -264,7 +268,7 @@ async fn what_the_agent_cannot_open_is_told_with_what_to_do() {
     )
     .await;
     agent
-        .logged(&["Not connected", "http_request_denied"])
+        .logged(&["Destination not opened", "http_request_denied"])
         .await;
 }
 
