@@ -192,8 +192,11 @@ impl Trunks {
 /// A connection that is being made; however that ends, it is told.
 struct Dialing {
     trunks: Arc<Trunks>,
-    outcome: Option<Result<(Reached, Arc<Upstream>, Duration), Problem>>,
+    outcome: Option<Result<Made, Problem>>,
 }
+
+/// A connection that was made: for whom, and for how long it is kept without a request.
+type Made = (Reached, Arc<Upstream>, Duration);
 
 impl Dialing {
     async fn run(mut self, upstream: Arc<Upstream>, timeouts: Timeouts) {
