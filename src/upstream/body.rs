@@ -31,7 +31,8 @@ pub struct UpstreamBody {
 /// Whether a link may carry another request after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reuse {
-    /// It may not: hyper would take the upstream for one that knows no chunked content.
+    /// It may not: hyper would take the upstream for one that knows no chunked content, or the request
+    /// went alone.
     Never,
     /// It may, if both sides keep it open.
     Possible,

@@ -225,14 +225,16 @@ impl Upstream {
         if let (Some(absolute), Some(request)) = (&self.absolute, &mut *slot) {
             absolute.apply(request);
         }
+        let reuse = self.reuse(attempt);
         while !attempt.fresh
+            && reuse == Reuse::Possible
             && let Some(mut link) = self.pool.take(attempt.now)
         {
             if !attempt.repeatable && !link.is_surely_open() {
                 continue;
             }
             match link.send(slot, timeouts, attempt.now).await {
-                Ok(response) => return self.answer(response, link, timeouts),
+                Ok(response) => return self.answer(response, link, timeouts, reuse),
                 Err(failure) if slot.is_none() => return Err(self.placed(failure)),
                 Err(_) => {}
             }
@@ -247,7 +249,7 @@ impl Upstream {
             Err(problem) => return Err(Failure::new(problem, Retry::Always)),
         };
         match link.send(slot, timeouts, Instant::now()).await {
-            Ok(response) => self.answer(response, link, timeouts),
+            Ok(response) => self.answer(response, link, timeouts, reuse),
             Err(failure) => Err(self.placed(self.dialer.told(failure))),
         }
     }
@@ -305,12 +307,22 @@ impl Upstream {
         sent.unwrap_or_else(|| Err(Failure::new(speaks_http2_now(), Retry::Always)))
     }
 
+    /// Whether a link may be shared with other requests. An HTTP proxy that reads them may close the
+    /// connection behind any answer without having said so: one that cannot be repeated goes alone.
+    fn reuse(&self, attempt: Attempt) -> Reuse {
+        match self.absolute.is_some() && !attempt.repeatable {
+            true => Reuse::Never,
+            false => Reuse::Possible,
+        }
+    }
+
     /// The answer with its link, which goes back to the pool when all of it was read.
     fn answer(
         self: &Arc<Self>,
         response: Response<Incoming>,
         mut link: Box<Link>,
         timeouts: &Timeouts,
+        reuse: Reuse,
     ) -> Result<Response<UpstreamBody>, Failure> {
         if self.absolute.is_some()
             && let Some(proxy) = self.dialer.proxy()
@@ -324,7 +336,7 @@ impl Upstream {
         let reuse = if version < Version::HTTP_11 {
             Reuse::Never
         } else {
-            Reuse::Possible
+            reuse
         };
         Ok(response.map(|incoming| {
             UpstreamBody::on_link(incoming, link, Arc::clone(self), timeouts, now, reuse)
