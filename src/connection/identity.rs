@@ -56,25 +56,25 @@ pub struct Certificate {
 /// Why chain and key are no [`ClientIdentity`]: what follows after the file's name in a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidIdentity {
+    /// The key is that of no certificate in the chain, and the first is an authority's.
+    #[error(
+        "is the certificate of an authority, `{0}`; name the one that the authority issued for `client_key` (`ca_certificate` is what upstreams are trusted by)"
+    )]
+    Authority(Box<str>),
     /// There is no certificate.
     #[error("has no certificate; it needs PEM, `-----BEGIN CERTIFICATE-----`")]
     Empty,
     /// The key is that of no certificate in the chain.
     #[error("is for another key than `client_key`; name the two that were issued together")]
     KeyMismatch,
-    /// The same, and the certificate is an authority's.
-    #[error(
-        "is the certificate of an authority, `{0}`; name the one that the authority issued for `client_key` (`ca_certificate` is what upstreams are trusted by)"
-    )]
-    Authority(Box<str>),
+    /// A certificate cannot be read; they are counted from 1.
+    #[error("has a certificate (number {0}) that is not valid X.509; it must be issued anew")]
+    NotX509(usize),
     /// The key is that of another certificate than the first.
     #[error(
         "starts with the certificate of `{0}`, and `client_key` fits number {1}; put that one first, and behind it those that sign it"
     )]
     Order(Box<str>, usize),
-    /// A certificate cannot be read; they are counted from 1.
-    #[error("has a certificate (number {0}) that is not valid X.509; it must be issued anew")]
-    NotX509(usize),
     /// The key is of no use in TLS.
     #[error(
         "cannot be used for TLS: it is damaged, or neither RSA (2048 to 4096 bits) nor EC (P-256, P-384) nor Ed25519; if it should be one of these, write it anew with `openssl pkey -in KEY.pem -out NEW.pem`"
