@@ -76,7 +76,10 @@ async fn each_side_ends_by_itself() {
     stream.write_all(b"question").await.unwrap();
     stream.shutdown().await.unwrap();
     let mut asked = Vec::new();
-    upstream.read_to_end(&mut asked).await.unwrap();
+    timeout(LIMIT, upstream.read_to_end(&mut asked))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(asked, b"question");
     // The other direction is open still.
     upstream.write_all(b"answer").await.unwrap();
@@ -109,10 +112,16 @@ async fn an_upstream_may_end_first() {
     let (mut stream, mut upstream, _tunnel) = joined().await;
     upstream.shutdown().await.unwrap();
     let mut rest = Vec::new();
-    stream.read_to_end(&mut rest).await.unwrap();
+    timeout(LIMIT, stream.read_to_end(&mut rest))
+        .await
+        .unwrap()
+        .unwrap();
     stream.write_all(b"late").await.unwrap();
     stream.shutdown().await.unwrap();
-    upstream.read_to_end(&mut rest).await.unwrap();
+    timeout(LIMIT, upstream.read_to_end(&mut rest))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(rest, b"late");
 }
 
