@@ -94,17 +94,23 @@ async fn a_passed_listener_that_nothing_names_is_refused() {
     assert!(exit.stderr.contains(&text), "{}", exit.stderr);
 }
 
-/// systemd itself finds no fault with the unit, and little to harden.
+/// systemd itself finds no fault with the units, and little to harden.
 #[tokio::test]
-async fn the_systemd_unit_is_good() {
+async fn the_systemd_units_are_good() {
     let setup = Setup::new();
     let path = executable().display().to_string();
-    let unit = read("systemd/keybearer.service").replace("/usr/local/bin/keybearer", &path);
-    setup.write("keybearer.service", &unit);
     setup.write("keybearer.socket", &read("systemd/keybearer.socket"));
+    for name in ["keybearer.service", "keybearer-agent.service"] {
+        let unit = read(&format!("systemd/{name}"));
+        setup.write(name, &unit.replace("/usr/local/bin/keybearer", &path));
+        is_good(&setup, name).await;
+    }
+}
+
+async fn is_good(setup: &Setup, unit: &str) {
     let run = async |args: &[&str]| {
         let mut command = Command::new("systemd-analyze");
-        command.args(args).arg(setup.path("keybearer.service"));
+        command.args(args).arg(setup.path(unit));
         Process::run(&mut command).await
     };
     let verified = run(&["verify", "--recursive-errors=no"]).await;

@@ -96,6 +96,12 @@ impl Here {
 
     /// Sends a request through a connection, whose credential is fetched first.
     pub(super) async fn run(&self, live: &Arc<Live>, ask: &Ask) -> Trial {
+        if let Some(agent) = live.connection.road.agent() {
+            let text = format!(
+                "it goes through the agent `{agent}`, which connects to a running instance only; start keybearer, and try again"
+            );
+            return Trial::failed(&live.connection, ask, text);
+        }
         if let Some(credential) = live.authenticator.credential() {
             credential.begin();
         }

@@ -1,4 +1,4 @@
-//! A request's head as HTTP/2 has it: [`head`].
+//! A request's head as HTTP/2 has it: `head`.
 
 use http::header::{CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING};
 use http::request::Parts;

@@ -214,7 +214,10 @@ impl Upstream {
             }
             match link.send(slot, timeouts, attempt.now).await {
                 Ok(response) => return self.answer(response, link, timeouts, reuse),
-                Err(failure) if slot.is_none() => return Err(self.placed(failure)),
+                Err(failure) if slot.is_none() => {
+                    // It may be new: the first one of all is made to learn the protocol by.
+                    return Err(self.placed(self.dialer.told(failure)));
+                }
                 Err(_) => {}
             }
         }

@@ -3,7 +3,9 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Authority, Exit, Keybearer, Setup, Upstream, connection};
+use crate::harness::{
+    Answer, Authority, Exit, Keybearer, LOGIN, Proxy, Setup, Site, Upstream, connection,
+};
 use crate::linking::{World, setup};
 
 const TOKEN: &str = "canary-token-41d7";
@@ -128,12 +130,12 @@ async fn what_stands_in_the_way_is_told() {
     ];
     let keybearer = setup().tables(&tables.concat()).start().await;
     for (name, done, text) in [
-        ("gone", &["resolve"][..], "refused the connection"),
+        ("gone", &[][..], "refused the connection"),
         ("nowhere", &[], "not resolved"),
-        ("cleartext", &["resolve", "connect"], "TLS"),
+        ("cleartext", &["connect"], "TLS"),
         (
             "narrow",
-            &["resolve", "connect", "request"],
+            &["connect", "request"],
             "not in this connection's allow.paths",
         ),
     ] {
@@ -318,4 +320,52 @@ async fn the_api_runs_it() {
             .await
             .problem(400, "content-malformed", "http_request_error");
     }
+}
+
+/// What stands on the road is a phase of its own; and without an instance, no agent is there.
+#[tokio::test]
+async fn a_proxy_and_an_agent_are_phases() {
+    let authority = Authority::new();
+    let upstream = Upstream::tls(&authority.issue(&["127.0.0.1"])).await;
+    let proxy = Proxy::microsocks().await;
+    let trust = "tls = { ca_certificate = \"upstream-ca.pem\" }";
+    let tables = [
+        connection(
+            "proxied",
+            &upstream.url(""),
+            &format!(
+                "{BEARER}\n{trust}\nnetwork.proxy = \"{}\"",
+                proxy.url_with(LOGIN)
+            ),
+        ),
+        connection(
+            "inside",
+            &upstream.url(""),
+            &format!("{BEARER}\n{trust}\nnetwork.agent = \"dc\""),
+        ),
+    ];
+    let setup = Setup::new().file("upstream-ca.pem", authority.pem());
+    let site = Site::start_with(setup, "", &tables.concat()).await;
+    let _agent = site.agent(&[&upstream.address().to_string()]).await;
+    for (name, wanted) in [
+        (
+            "proxied",
+            &["connect", "proxy", "tls", "request", "content"][..],
+        ),
+        ("inside", &["agent", "tls", "request", "content"]),
+    ] {
+        let path = format!("/api/connections/{name}/test");
+        let told = site.keybearer.ask("POST", &path).send().await.json();
+        assert_eq!(phases(&told), wanted, "{told}");
+        assert_eq!(told["status"], 200, "{told}");
+        assert!(!told.to_string().contains("hunter2"), "{told}");
+    }
+    let (setup, _) = site.keybearer.stop().await;
+    let exit = setup.run(&["test", "inside"]).await;
+    assert_eq!(exit.code, Some(1), "{}", exit.stderr);
+    assert!(
+        exit.stderr.contains("goes through the agent `dc`"),
+        "{}",
+        exit.stderr
+    );
 }
