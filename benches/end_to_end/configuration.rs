@@ -254,7 +254,7 @@ server_name = \"{SERVER_NAME}\"
         match kind {
             Kind::KeybearerConnect => {
                 let proxy = self.upstream.connect;
-                format!("[defaults.network]\nproxy = \"http://{proxy}\"\n")
+                format!("[connections.tls.network]\nproxy = \"http://{proxy}\"\n")
             }
             Kind::KeybearerAgent => {
                 let listen = self.agents;
