@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::json;
 
 use super::connect::Here;
-use super::remote::{Refused, Remote, encoded, run};
+use super::remote::{Remote, encoded, run};
 use super::{Global, UNUSABLE, complain, load, print};
 use crate::proxy::trial::{Ask, Trial};
 
@@ -30,23 +30,17 @@ pub(super) struct Wanted {
 pub(super) fn test(global: &Global, wanted: &Wanted) -> Result<ExitCode> {
     let ask = Ask::new(&wanted.method, &wanted.path)?;
     run(async {
-        // The instance has the store, the tunnels and the pools, so it is asked first.
-        let answered = match Remote::find(global) {
-            Ok(remote) => asked(&remote, &wanted.name, &ask).await,
-            Err(error) => Err(error),
-        };
-        let trial = match answered {
-            Ok(trial) => trial,
-            Err(error) if error.is::<Refused>() => return Err(error),
-            Err(unasked) => match tried_here(global, &wanted.name, &ask).await? {
-                Some(trial) => {
-                    complain(&format!(
-                        "Tried from here, as no instance answers ({unasked:#})."
-                    ));
-                    trial
+        // The instance has the store, the tunnels and the pools. Where it has been asked, it may have
+        // sent the request: nobody else sends it then.
+        let trial = match Remote::find(global) {
+            Ok(remote) if remote.answers().await => asked(&remote, &wanted.name, &ask).await?,
+            _ => {
+                complain("No instance answers on admin.listen: tried from here.");
+                match tried_here(global, &wanted.name, &ask).await? {
+                    Some(trial) => trial,
+                    None => return Ok(ExitCode::from(UNUSABLE)),
                 }
-                None => return Ok(ExitCode::from(UNUSABLE)),
-            },
+            }
         };
         if wanted.json {
             let mut text = serde_json::to_vec_pretty(&trial)?;

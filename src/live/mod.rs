@@ -186,6 +186,7 @@ impl Publisher {
     /// A connection cannot be built.
     pub fn new(config: &Config, parts: Parts) -> Result<Self, BuildError> {
         let first = build(config, None, &parts)?;
+        parts.upstreams.ask(&config.server.dns);
         let_agents_in(config, &parts);
         parts.metrics.loaded(Some(first.generation));
         first.measure();
@@ -205,6 +206,7 @@ impl Publisher {
         let _one_at_a_time = self.publishing.lock();
         let before = self.current.load_full();
         let next = Arc::new(build(config, Some(&before), &self.parts)?);
+        self.parts.upstreams.ask(&config.server.dns);
         self.current.store(Arc::clone(&next));
         let_agents_in(config, &self.parts);
         next.begin();
@@ -261,7 +263,6 @@ fn build(
     let ours = public_url(&config.admin);
     // Only what is renewed knows the console's address.
     let moved = before.is_some_and(|before| public_url(&before.admin) != ours);
-    parts.upstreams.ask(&config.server.dns);
     let mut routes = Routes::default();
     let mut lives = HashMap::with_capacity(config.connections.len());
     for connection in &config.connections {

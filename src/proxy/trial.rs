@@ -21,6 +21,7 @@ use crate::connection::Connection;
 use crate::connection::auth::Auth;
 use crate::live::Live;
 use crate::problem::PROXY_STATUS;
+use crate::request::guard::HostName;
 use crate::upstream::journey::Journey;
 
 /// What is sent: nothing but a head, or nothing at all.
@@ -252,7 +253,14 @@ impl Trial {
 
     async fn send(&mut self, proxy: &Arc<Proxy>, live: &Live, ask: &Ask) {
         let began = Instant::now();
-        let answered = match request(live, ask) {
+        let target = target(live, ask);
+        if let Some(other) = routed_elsewhere(proxy, live, &target) {
+            self.failure = Some(format!(
+                "requests of this path go to the connection `{other}`, by its `hosts` or its longer prefix; try another path"
+            ));
+            return;
+        }
+        let answered = match request(ask, target) {
             Ok(request) => exchange(proxy, request).await,
             Err(error) => Err(error.to_string()),
         };
@@ -320,13 +328,30 @@ impl Trial {
     }
 }
 
-fn request(live: &Live, ask: &Ask) -> Result<Request<Empty<Bytes>>, http::Error> {
+/// What a caller would ask for.
+fn target(live: &Live, ask: &Ask) -> String {
     let prefix = live.connection.prefix.to_string();
-    let target = match (prefix.as_str(), ask.path.as_str()) {
+    match (prefix.as_str(), ask.path.as_str()) {
         ("/", "") => "/".to_owned(),
         ("/", path) => path.to_owned(),
         (prefix, path) => format!("{prefix}{path}"),
-    };
+    }
+}
+
+/// The connection that would get the request in place of this one.
+fn routed_elsewhere(proxy: &Proxy, live: &Live, target: &str) -> Option<Arc<str>> {
+    let snapshot = proxy.reader.take();
+    let host = serve::INSIDE.ip().to_string();
+    let path = target.split('?').next().unwrap_or_default();
+    let found = snapshot
+        .routes
+        .by_host(HostName(&host))
+        .or_else(|| snapshot.routes.by_path(path))?;
+    let name = &found.target.connection.name;
+    (*name != live.connection.name).then(|| Arc::clone(name))
+}
+
+fn request(ask: &Ask, target: String) -> Result<Request<Empty<Bytes>>, http::Error> {
     Request::builder()
         .method(ask.method.clone())
         .uri(target)

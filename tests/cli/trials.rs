@@ -170,13 +170,30 @@ async fn a_connection_that_is_not_linked_says_how_to_link_it() {
 }
 
 #[tokio::test]
+async fn a_path_of_another_connection_is_not_asked_for() {
+    let upstream = Upstream::start().await;
+    let outer = connection("p", &upstream.url("/outer"), BEARER);
+    let inner = connection("p-inner", &upstream.url("/inner"), BEARER);
+    let inner = format!("{inner}prefix = \"/p/inner\"\n");
+    let keybearer = Keybearer::start(&(outer + &inner)).await;
+    let exit = tested(&keybearer, &["p", "--path", "/inner/x"]).await;
+    assert_eq!(exit.code, Some(1), "{}{}", exit.stdout, exit.stderr);
+    let told = "go to the connection `p-inner`";
+    assert!(exit.stderr.contains(told), "{}{}", exit.stdout, exit.stderr);
+    assert_eq!(upstream.count(), 0);
+    let exit = tested(&keybearer, &["p", "--path", "/other"]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    assert_eq!(upstream.last().target(), "/outer/other");
+}
+
+#[tokio::test]
 async fn without_an_instance_it_is_tried_from_here() {
     let (upstream, setup) = secured().await;
     setup.write("keybearer.toml", &setup.text());
     let exit = setup.run(&["test", "p", "--path", "/x"]).await;
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
     assert!(
-        exit.stderr.contains("no instance answers"),
+        exit.stderr.contains("No instance answers"),
         "{}",
         exit.stderr
     );
