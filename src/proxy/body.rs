@@ -77,7 +77,9 @@ impl Body for AnswerBody {
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 this.record.wrote(frame.data_ref().map_or(0, Bytes::len));
-                if frame.is_trailers() || this.is_end_stream() {
+                // Nobody asks again once all that was announced has come.
+                let is_all = this.is_end_stream() || this.size_hint().exact() == Some(0);
+                if frame.is_trailers() || is_all {
                     this.record.whole();
                 }
             }

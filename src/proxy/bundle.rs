@@ -2,6 +2,7 @@
 //! hold for all of them together.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -19,8 +20,12 @@ pub(super) struct Bundle {
     given_up: AtomicUsize,
     /// How much content the caller was given, in bytes.
     handed: AtomicU64,
+    /// How much of it was written, likewise.
+    written: AtomicU64,
     /// When the last one ended, in milliseconds since the connection was opened.
     ended: AtomicU64,
+    /// When something was last read or written, likewise.
+    moved: AtomicU64,
 }
 
 impl Bundle {
@@ -31,7 +36,9 @@ impl Bundle {
             begun: AtomicUsize::new(0),
             given_up: AtomicUsize::new(0),
             handed: AtomicU64::new(0),
+            written: AtomicU64::new(0),
             ended: AtomicU64::new(0),
+            moved: AtomicU64::new(0),
         }
     }
 
@@ -43,9 +50,7 @@ impl Bundle {
 
     /// Notes that one has ended.
     pub(super) fn end(&self) {
-        let since = self.opened.elapsed().as_millis();
-        let since = u64::try_from(since).unwrap_or(u64::MAX);
-        self.ended.store(since, Ordering::Relaxed);
+        self.ended.store(self.now(), Ordering::Relaxed);
         self.running.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -56,11 +61,39 @@ impl Bundle {
 
     /// When the last one ended, or the connection was opened.
     pub(super) fn idle_since(&self) -> Instant {
-        self.opened + std::time::Duration::from_millis(self.ended.load(Ordering::Relaxed))
+        self.opened + Duration::from_millis(self.ended.load(Ordering::Relaxed))
     }
 
     pub(super) fn handed(&self, bytes: usize) {
         self.handed.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Notes that so much of what was handed out was written.
+    pub(super) fn wrote(&self, bytes: u32) {
+        self.written.fetch_add(bytes.into(), Ordering::Relaxed);
+    }
+
+    /// Whether all was written that was handed out. It never is again once a stream was reset on which
+    /// something waited.
+    pub(super) fn is_written(&self) -> bool {
+        self.written.load(Ordering::Relaxed) >= self.handed.load(Ordering::Relaxed)
+    }
+
+    /// Notes that something was read or written.
+    pub(super) fn moved(&self) {
+        self.moved.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// How long neither anything was read or written, nor a stream has ended.
+    pub(super) fn quiet(&self) -> Duration {
+        let ended = self.ended.load(Ordering::Relaxed);
+        let last = self.moved.load(Ordering::Relaxed).max(ended);
+        Duration::from_millis(self.now().saturating_sub(last))
+    }
+
+    /// In milliseconds since the connection was opened.
+    fn now(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// How much content the caller was given, in bytes, heads of answers counted by a guess.

@@ -1,4 +1,5 @@
-//! Frames of HTTP/2 that keep us busy and carry nothing: [`Meter`].
+//! What a connection of HTTP/2 carries, by its frames: [`Frames`] finds them, and [`Meter`] sees those
+//! that keep us busy and carry nothing.
 
 use std::time::Duration;
 
@@ -17,36 +18,24 @@ const SHARE: u64 = 8;
 const BORNE: u64 = 64 << 10;
 const BORNE_PER_SECOND: u64 = 1 << 10;
 
-/// Counts what a caller sends by what it is: SETTINGS, PING, PRIORITY, RST_STREAM, WINDOW_UPDATE and
-/// empty DATA frames cost us work and the caller next to nothing (CVE-2019-9511 to 9518).
-#[derive(Debug)]
-pub(super) struct Meter {
-    opened: Instant,
-    /// What of the current frame's head was read.
+/// A frame's type (RFC 9113 section 6).
+pub(super) const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const CONTINUATION: u8 = 9;
+
+/// Finds the frames in what passes in one direction, in pieces of any length.
+#[derive(Debug, Default)]
+pub(super) struct Frames {
+    /// What of the current frame's head has passed.
     head: [u8; HEAD],
     filled: usize,
     /// How much of the preface or of the current frame is left.
     left: usize,
-    total: u64,
-    useful: u64,
 }
 
-impl Meter {
-    /// One for a connection whose preface is still to come.
-    pub(super) fn new(opened: Instant) -> Self {
-        Self {
-            opened,
-            head: [0; HEAD],
-            filled: 0,
-            left: PREFACE.len(),
-            total: 0,
-            useful: 0,
-        }
-    }
-
-    /// Counts what was read.
-    pub(super) fn read(&mut self, mut bytes: &[u8]) {
-        self.total += bytes.len() as u64;
+impl Frames {
+    /// Tells type and length of each frame that begins in these bytes.
+    pub(super) fn pass(&mut self, mut bytes: &[u8], mut begin: impl FnMut(u8, u32)) {
         while !bytes.is_empty() {
             let skipped = bytes.len().min(self.left);
             self.left -= skipped;
@@ -58,21 +47,48 @@ impl Meter {
             bytes = rest;
             if self.filled == HEAD {
                 self.filled = 0;
-                self.begin();
+                let [high, middle, low, kind, ..] = self.head;
+                let length = u32::from_be_bytes([0, high, middle, low]);
+                self.left = length as usize;
+                begin(kind, length);
             }
         }
     }
+}
 
-    fn begin(&mut self) {
-        const DATA: u8 = 0;
-        const HEADERS: u8 = 1;
-        const CONTINUATION: u8 = 9;
-        let [high, middle, low, kind, ..] = self.head;
-        let length = u32::from_be_bytes([0, high, middle, low]);
-        self.left = length as usize;
-        if matches!(kind, DATA | HEADERS | CONTINUATION) {
-            self.useful += u64::from(length);
+/// Counts what a caller sends by what it is: SETTINGS, PING, PRIORITY, RST_STREAM, WINDOW_UPDATE and
+/// empty DATA frames cost us work and the caller next to nothing (CVE-2019-9511 to 9518).
+#[derive(Debug)]
+pub(super) struct Meter {
+    opened: Instant,
+    frames: Frames,
+    total: u64,
+    useful: u64,
+}
+
+impl Meter {
+    /// One for a connection whose preface is still to come.
+    pub(super) fn new(opened: Instant) -> Self {
+        let frames = Frames {
+            left: PREFACE.len(),
+            ..Frames::default()
+        };
+        Self {
+            opened,
+            frames,
+            total: 0,
+            useful: 0,
         }
+    }
+
+    /// Counts what was read.
+    pub(super) fn read(&mut self, bytes: &[u8]) {
+        self.total += bytes.len() as u64;
+        self.frames.pass(bytes, |kind, length| {
+            if matches!(kind, DATA | HEADERS | CONTINUATION) {
+                self.useful += u64::from(length);
+            }
+        });
     }
 
     /// Whether it is too much of what carries nothing, where the caller was given so many bytes.

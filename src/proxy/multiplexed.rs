@@ -24,7 +24,7 @@ use tracing::debug;
 
 use super::bundle::Bundle;
 use super::caller::{Caller, HEAD_DEADLINE};
-use super::flood::Meter;
+use super::flood::{DATA, Frames, Meter};
 use super::handle;
 use super::serve::{MAX_HEAD, stop};
 use super::stream::CallerStream;
@@ -52,8 +52,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const MOST_BROKEN: usize = 100;
 const MOST_PENDING: usize = 50;
 
-/// How long a caller may take to say goodbye.
+/// How long a caller may take to say goodbye, and how often it is looked whether it has.
 const FAREWELL: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Makes of a request's head what it would be on HTTP/1.1, as all that follows reads it so.
 pub(super) fn adapt<B>(request: &mut Request<B>) {
@@ -96,6 +97,7 @@ pub(super) async fn speak(io: CallerStream, caller: Arc<Caller>, shutdown: Shutd
     let io = MeteredStream {
         inner: io,
         meter: Meter::new(caller.opened()),
+        written: Frames::default(),
         bundle: Arc::clone(&bundle),
         buffer: Vec::new(),
     };
@@ -153,7 +155,7 @@ pub(super) async fn speak(io: CallerStream, caller: Arc<Caller>, shutdown: Shutd
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = &mut connection => ended,
-                () = over(&bundle) => Ok(()),
+                () = over(&bundle, &caller) => Ok(()),
             }
         }
     };
@@ -162,12 +164,17 @@ pub(super) async fn speak(io: CallerStream, caller: Arc<Caller>, shutdown: Shutd
     }
 }
 
-/// Ready some time after the last stream has ended: a caller need not answer to be let go.
-async fn over(bundle: &Bundle) {
-    while !bundle.is_idle() {
-        sleep(Duration::from_millis(100)).await;
+/// Ready some time after the last stream has ended: a caller need not answer to be let go. One that is
+/// still to take what was handed out may need longer.
+async fn over(bundle: &Bundle, caller: &Caller) {
+    loop {
+        sleep(LOOK).await;
+        let takes_all = bundle.is_written() && !caller.is_blocked();
+        let patience = if takes_all { FAREWELL } else { HEAD_DEADLINE };
+        if bundle.is_idle() && bundle.quiet() >= patience {
+            return;
+        }
     }
-    sleep(FAREWELL).await;
 }
 
 /// What makes tasks of a connection's streams.
@@ -257,6 +264,8 @@ impl Drop for Watch {
 struct MeteredStream {
     inner: CallerStream,
     meter: Meter,
+    /// Those that are written.
+    written: Frames,
     bundle: Arc<Bundle>,
     /// What is read into, so that it can be looked at.
     buffer: Vec<u8>,
@@ -277,6 +286,7 @@ impl Read for MeteredStream {
         let mut read = ReadBuf::new(&mut this.buffer[..most]);
         ready!(Pin::new(&mut this.inner).poll_read(cx, read.unfilled()))?;
         this.meter.read(read.filled());
+        this.bundle.moved();
         if this.meter.is_flooded(this.bundle.given()) {
             return Poll::Ready(Err(io::Error::other("too many frames that carry nothing")));
         }
@@ -285,21 +295,43 @@ impl Read for MeteredStream {
     }
 }
 
+impl MeteredStream {
+    /// Notes that the first `count` bytes of `bufs` were written.
+    fn wrote(&mut self, bufs: &[IoSlice<'_>], mut count: usize) {
+        self.bundle.moved();
+        for buf in bufs {
+            let written = &buf[..count.min(buf.len())];
+            count -= written.len();
+            self.written.pass(written, |kind, length| {
+                if kind == DATA {
+                    self.bundle.wrote(length);
+                }
+            });
+        }
+    }
+}
+
 impl Write for MeteredStream {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        let this = self.get_mut();
+        let count = ready!(Pin::new(&mut this.inner).poll_write(cx, buf))?;
+        this.wrote(&[IoSlice::new(buf)], count);
+        Poll::Ready(Ok(count))
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        let this = self.get_mut();
+        let count = ready!(Pin::new(&mut this.inner).poll_write_vectored(cx, bufs))?;
+        this.wrote(bufs, count);
+        Poll::Ready(Ok(count))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -303,6 +303,25 @@ async fn what_runs_is_answered_before_the_end() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_taken_slowly_is_whole_at_the_end() {
+    let (upstream, mut keybearer) = pair("").await;
+    let text = "x".repeat(150_000);
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", text.len());
+    upstream.on("/base/x", Answer::raw(head + &text));
+    let mut sender = caller(&keybearer).await;
+    // More than its window is, and less than is held of it here.
+    let response = ask(&mut sender, request("GET", "/p/x")).await;
+    keybearer.signal(Signal::TERM);
+    keybearer.wait_for_readyz(503).await;
+    // Longer than a caller is waited for that has taken all.
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    let (body, _) = whole(response).await;
+    assert_eq!(body.len(), text.len());
+    drop(sender);
+    assert_eq!(keybearer.exit().await.code, Some(0));
+}
+
+#[tokio::test]
 async fn content_is_limited_as_on_the_old_protocol() {
     let (_upstream, keybearer) = pair("limits = { request_body = \"1KiB\" }").await;
     let mut sender = caller(&keybearer).await;
