@@ -6,3 +6,5 @@ mod floods;
 mod grpc;
 mod server;
 mod upstreams;
+
+pub use self::server::{Http2Upstream, Manners};

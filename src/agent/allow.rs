@@ -290,18 +290,25 @@ impl Special {
     }
 
     fn of_v6(address: Ipv6Addr) -> Option<Self> {
-        const METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+        // AWS (instances, and EKS), Google, Oracle and Scaleway.
+        const METADATA: [Ipv6Addr; 5] = [
+            Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+            Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23),
+            Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+            Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe),
+            Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42),
+        ];
         match address.segments() {
             [0, 0, 0, 0, 0, 0, 0, 0] => Some(Self::Unspecified),
             [0, 0, 0, 0, 0, 0, 0, 1] => Some(Self::Loopback),
             [0xfe80..=0xfebf, ..] => Some(Self::LinkLocal),
             [0xff00..=0xffff, ..] => Some(Self::Multicast),
-            // An IPv4 address inside: compatible (RFC 4291 section 2.5.5.1), NAT64 (RFC 6052), 6to4 (RFC 3056).
-            [0, 0, 0, 0, 0, 0, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
-                Self::of_v4(joined(high, low))
-            }
+            // An IPv4 address inside: compatible (RFC 4291 section 2.5.5.1), NAT64 (RFC 6052, RFC 8215), 6to4 (RFC 3056).
+            [0, 0, 0, 0, 0, 0, high, low]
+            | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+            | [0x64, 0xff9b, 1, _, _, _, high, low] => Self::of_v4(joined(high, low)),
             [0x2002, high, low, ..] => Self::of_v4(joined(high, low)),
-            _ if address == METADATA => Some(Self::Metadata),
+            _ if METADATA.contains(&address) => Some(Self::Metadata),
             _ => None,
         }
     }

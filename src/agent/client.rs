@@ -23,8 +23,11 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use super::allow::Allow;
+use super::heartbeat::Heard;
 use super::hello::{self, Unsendable};
-use super::{FRAME, MAX_RESET, MAX_STREAMS, SEND_BUFFER, STREAM_WINDOW, TUNNEL_WINDOW};
+use super::{
+    FRAME, MAX_RESET, MAX_STREAMS, RESET_MEMORY, SEND_BUFFER, STREAM_WINDOW, TUNNEL_WINDOW,
+};
 use super::{heartbeat, relay, socket};
 use crate::secret::Secret;
 
@@ -312,6 +315,7 @@ async fn serve(
     address: SocketAddr,
     phase: &mut watch::Receiver<Phase>,
 ) -> String {
+    let heard = Heard::default();
     let shaken = h2::server::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(TUNNEL_WINDOW)
@@ -319,8 +323,11 @@ async fn serve(
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_streams(MAX_STREAMS)
         .max_concurrent_reset_streams(MAX_RESET)
+        .reset_stream_duration(RESET_MEMORY)
+        // Late frames of streams that were reset are no attack: the other end has proved who it is.
+        .max_local_error_reset_streams(None)
         .max_pending_accept_reset_streams(MAX_RESET)
-        .handshake(TokioIo::new(stream));
+        .handshake(heard.on(TokioIo::new(stream)));
     let mut connection: Connection<_, bytes::Bytes> = match timeout(HELLO, shaken).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return error.to_string(),
@@ -328,7 +335,7 @@ async fn serve(
     };
     info!(%address, "Connected");
     let ping = connection.ping_pong();
-    let heartbeat = heartbeat::watch(ping, |_| {});
+    let heartbeat = heartbeat::watch(ping, &heard, |_| {});
     tokio::pin!(heartbeat);
     let mut cut_off = None;
     let mut drained = phase.clone();

@@ -15,6 +15,7 @@
 pub mod allow;
 mod certificate;
 pub mod client;
+mod door;
 mod heartbeat;
 mod hello;
 pub mod refusal;
@@ -33,9 +34,12 @@ use std::time::Duration;
 /// reader has stopped, in bytes.
 const STREAM_WINDOW: u32 = 1 << 20;
 
-/// What a tunnel's streams may have under way together: much more than a few of them, or these could
-/// stop all others by not being read, in bytes.
-const TUNNEL_WINDOW: u32 = 256 << 20;
+/// What a tunnel's streams may have under way together, in bytes: as much as HTTP/2 can say, as streams
+/// that are not read take their share of it from all others (2,047 of them all of it).
+const TUNNEL_WINDOW: u32 = (1 << 31) - 1;
+
+/// For how long a stream that was reset is remembered: what comes of it later ends the tunnel one day.
+const RESET_MEMORY: Duration = Duration::from_secs(60);
 
 /// What waits of one stream to be written to the tunnel, in bytes.
 const SEND_BUFFER: usize = 256 << 10;

@@ -90,7 +90,8 @@ impl Agents {
         for tunnel in self.tunnels.lock().values().flatten() {
             if !access
                 .as_deref()
-                .is_some_and(|access| is_let_in(access, before.as_deref(), tunnel))
+                .zip(before.as_deref())
+                .is_some_and(|(access, before)| is_let_in(access, before, tunnel))
             {
                 info!(agent = %tunnel.name, peer = %tunnel.peer, "Agent no longer let in");
                 tunnel.leave();
@@ -125,15 +126,15 @@ impl Agents {
         }
     }
 
-    /// Takes a tunnel in, until what is given back is dropped.
-    pub(super) fn admit(self: &Arc<Self>, tunnel: Arc<Tunnel>) -> Admitted {
+    /// Takes in a tunnel that was `judged` by this, until what is given back is dropped.
+    pub(super) fn admit(self: &Arc<Self>, tunnel: Arc<Tunnel>, judged: &Access) -> Admitted {
         let mut tunnels = self.tunnels.lock();
         let name = Arc::clone(&tunnel.name);
         tunnels.entry(name).or_default().push(Arc::clone(&tunnel));
         drop(tunnels);
         // What a reload has changed between the hello and this is seen now.
         let access = self.access();
-        if !access.is_some_and(|access| is_let_in(&access, None, &tunnel)) {
+        if !access.is_some_and(|access| is_let_in(&access, judged, &tunnel)) {
             tunnel.end.cancel();
         }
         let metrics = self.metrics(&tunnel.name);
@@ -207,8 +208,8 @@ impl Agents {
     }
 }
 
-/// Whether the agent at a tunnel's end would be let in by `access`, too.
-fn is_let_in(access: &Access, before: Option<&Access>, tunnel: &Tunnel) -> bool {
+/// Whether the agent at a tunnel's end, which was let in by `before`, would be let in by `access`, too.
+fn is_let_in(access: &Access, before: &Access, tunnel: &Tunnel) -> bool {
     if !access.names.contains(&tunnel.name) {
         return false;
     }
@@ -218,8 +219,7 @@ fn is_let_in(access: &Access, before: Option<&Access>, tunnel: &Tunnel) -> bool 
             .get(&tunnel.name)
             .is_some_and(|known| known.expose() == token.expose()),
         Proof::Certificate => {
-            access.authorities.is_some()
-                && before.is_none_or(|before| before.authorities == access.authorities)
+            access.authorities.is_some() && before.authorities == access.authorities
         }
     }
 }

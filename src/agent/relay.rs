@@ -5,21 +5,23 @@ use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::RecvStream;
 use h2::server::SendResponse;
-use h2::{Reason as Reset, RecvStream};
 use http::{HeaderMap, HeaderName, Method, Request, Response};
-use tokio::io::copy_bidirectional_with_sizes;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info};
 
 use super::allow::{Allow, Destination, Host};
 use super::refusal::{Reason, Refusal};
-use super::stream::TunnelStream;
+use super::socket;
+use super::stream::{Incoming, Outgoing};
 
 /// How long the proxy waits for the connection, in milliseconds.
 pub(super) const LIMIT: HeaderName = HeaderName::from_static("keybearer-connect-timeout");
@@ -71,7 +73,7 @@ pub(super) async fn carry(
     let Ok(send) = respond.send_response(Response::new(()), false) else {
         return;
     };
-    relay(TunnelStream::new(recv, send, None), socket).await;
+    relay(Incoming::new(recv), Outgoing::new(send), socket).await;
 }
 
 /// Gives up when the proxy does.
@@ -165,6 +167,7 @@ async fn first_of(addresses: &[IpAddr], port: u16, until: Instant) -> Result<Tcp
             Ok(Ok(stream)) => {
                 // Heads leave at once; without it they may wait for an acknowledgement.
                 let _ = stream.set_nodelay(true);
+                socket::keep_alive(&stream);
                 return Ok(stream);
             }
             Ok(Err(error)) => last = failed(address, &error),
@@ -197,13 +200,80 @@ fn failed(address: SocketAddr, error: &io::Error) -> Refusal {
     }
 }
 
-/// Relays until both sides have ended; what breaks on one side is broken off on the other.
-async fn relay(mut stream: TunnelStream, mut socket: TcpStream) {
-    let relayed = copy_bidirectional_with_sizes(&mut stream, &mut socket, PIECE, PIECE).await;
-    if let Err(error) = relayed {
+/// Relays until both sides have ended. What breaks at the proxy's side is broken off at the other.
+///
+/// A destination that takes no more may have answered before (as one does that refuses an upload): all
+/// that it said is passed on. Then the stream is dropped, by which h2 resets it: behind all that is to be
+/// sent, with NO_ERROR, where the destination has said all and more was still to come (RFC 9113 section
+/// 8.1).
+async fn relay(mut incoming: Incoming, mut outgoing: Outgoing, mut socket: TcpStream) {
+    let (mut from, mut to) = socket.split();
+    let is_cut = AtomicBool::new(false);
+    let inward = async {
+        match copy(&mut incoming, &mut to).await {
+            Ok(()) => {
+                // Whoever has gone meanwhile need not be told.
+                let _ = to.shutdown().await;
+                Ok(())
+            }
+            Err(Broken::Read(error)) => Err(error),
+            Err(Broken::Write(error)) => {
+                debug!(%error, "Destination takes no more");
+                // The system tells of a reset once, and lets what follows look like an end.
+                is_cut.store(
+                    error.kind() == ErrorKind::ConnectionReset,
+                    Ordering::Relaxed,
+                );
+                Ok(())
+            }
+        }
+    };
+    let outward = async {
+        let mut buf = vec![0; PIECE];
+        loop {
+            let read = tokio::select! {
+                read = from.read(&mut buf) => read,
+                // While the destination is silent, nothing else would tell.
+                () = outgoing.reset() => return Err(ErrorKind::ConnectionReset.into()),
+            };
+            let error = match read {
+                Ok(0) if is_cut.load(Ordering::Relaxed) => ErrorKind::ConnectionReset.into(),
+                Ok(0) => return outgoing.shutdown().await,
+                Ok(count) => {
+                    outgoing.write_all(&buf[..count]).await?;
+                    continue;
+                }
+                Err(error) => error,
+            };
+            // A reset goes ahead of what waits to be sent.
+            outgoing.drained().await;
+            return Err(error);
+        }
+    };
+    if let Err(error) = tokio::try_join!(inward, outward) {
         debug!(%error, "Connection broke");
         // RFC 9113 section 8.5: either end's RST is the other's.
-        stream.reset(Reset::CONNECT_ERROR);
+        outgoing.break_off();
         let _ = socket.set_zero_linger();
+    }
+}
+
+/// Which end of a direction broke.
+enum Broken {
+    Read(io::Error),
+    Write(io::Error),
+}
+
+/// Copies up to the end of what is read.
+async fn copy(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+) -> Result<(), Broken> {
+    let mut buf = vec![0; PIECE];
+    loop {
+        match from.read(&mut buf).await.map_err(Broken::Read)? {
+            0 => return Ok(()),
+            count => to.write_all(&buf[..count]).await.map_err(Broken::Write)?,
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What both ends ask of the TCP connection that a tunnel is.
+//! What is asked of the TCP connections that tunnels are, and that they lead to.
 
 use std::time::Duration;
 
@@ -13,10 +13,15 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 pub(super) fn prepare(stream: &TcpStream) {
     // Each makes things better only, and none is worth a connection that does without.
     let _ = stream.set_nodelay(true);
+    keep_alive(stream);
+    #[cfg(target_os = "linux")]
+    let _ = sockopt::set_tcp_user_timeout(stream, 20_000);
+}
+
+/// Has the system look whether a silent peer is there.
+pub(super) fn keep_alive(stream: &TcpStream) {
     let _ = sockopt::set_socket_keepalive(stream, true);
     let _ = sockopt::set_tcp_keepidle(stream, KEEPALIVE);
     let _ = sockopt::set_tcp_keepintvl(stream, KEEPALIVE / 3);
     let _ = sockopt::set_tcp_keepcnt(stream, 3);
-    #[cfg(target_os = "linux")]
-    let _ = sockopt::set_tcp_user_timeout(stream, 20_000);
 }

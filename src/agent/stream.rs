@@ -1,6 +1,8 @@
-//! One stream of a tunnel as bytes: [`TunnelStream`], with HTTP/2's flow control from end to end.
+//! One stream of a tunnel as bytes, with HTTP/2's flow control from end to end: [`TunnelStream`] at the
+//! proxy's end, its halves [`Incoming`] and [`Outgoing`] at the agent's.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
@@ -9,7 +11,9 @@ use bytes::{Buf, Bytes, BytesMut};
 use h2::{Reason, RecvStream, SendStream};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::CancellationToken;
 
+use super::SEND_BUFFER;
 use super::tunnel::Place;
 
 /// The most that is copied for one write, in bytes.
@@ -18,86 +22,72 @@ const PIECE: usize = 64 << 10;
 /// A stream of a tunnel. Dropped before both ends have ended, it is reset.
 pub struct TunnelStream {
     /// In a lock, as somebody may look whether it has ended without reading it.
-    reading: Mutex<Reading>,
-    send: SendStream<Bytes>,
-    has_shut: bool,
-    /// Of the proxy's end, which counts.
-    place: Option<Place>,
+    incoming: Mutex<Incoming>,
+    outgoing: Outgoing,
+    place: Place,
 }
 
-struct Reading {
+/// What comes on a stream.
+pub(super) struct Incoming {
     recv: RecvStream,
     /// What has arrived and was not taken; its window is given back as it is.
     arrived: Bytes,
     ended: Option<Result<(), Reason>>,
 }
 
+/// What goes out on a stream.
+pub(super) struct Outgoing {
+    send: SendStream<Bytes>,
+    has_shut: bool,
+}
+
 impl TunnelStream {
-    /// A stream whose head was exchanged.
-    pub(super) fn new(recv: RecvStream, send: SendStream<Bytes>, place: Option<Place>) -> Self {
-        let reading = Reading {
-            recv,
-            arrived: Bytes::new(),
-            ended: None,
-        };
+    /// A stream whose head was exchanged, and that is counted at `place`.
+    pub(super) fn new(recv: RecvStream, send: SendStream<Bytes>, place: Place) -> Self {
         Self {
-            reading: Mutex::new(reading),
-            send,
-            has_shut: false,
+            incoming: Mutex::new(Incoming::new(recv)),
+            outgoing: Outgoing::new(send),
             place,
         }
     }
 
     /// Whether nothing more comes, or nobody takes anything, as far as has arrived here.
     pub fn is_closed(&self) -> bool {
-        if self.place.as_ref().is_some_and(Place::is_leaving) {
+        if self.place.is_leaving() {
             return true;
         }
-        let mut reading = self.reading.lock();
+        let mut incoming = self.incoming.lock();
         // Whoever reads next is woken by that.
-        let _ = reading.poll_arrive(&mut Context::from_waker(Waker::noop()));
-        reading.arrived.is_empty() && reading.ended.is_some()
+        let _ = incoming.poll_arrive(&mut Context::from_waker(Waker::noop()));
+        incoming.arrived.is_empty() && incoming.ended.is_some()
     }
 
-    /// Ends it as broken, for `reason`.
-    pub(super) fn reset(&mut self, reason: Reason) {
-        self.send.send_reset(reason);
-    }
-
-    fn write(&mut self, data: Bytes) -> io::Result<usize> {
-        let count = data.len();
-        self.send.send_data(data, false).map_err(broken)?;
-        if let Some(place) = &self.place {
-            place.sent(count);
-        }
-        Ok(count)
-    }
-
-    /// Waits for room for some of `wanted` bytes.
-    fn poll_room(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<usize>> {
-        self.send.reserve_capacity(wanted);
-        loop {
-            let room = self.send.capacity().min(wanted);
-            if room > 0 {
-                return Poll::Ready(Ok(room));
-            }
-            match ready!(self.send.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
-                None => return Poll::Ready(Err(ErrorKind::BrokenPipe.into())),
-            }
-        }
+    /// What tells when the agent takes no more streams.
+    pub fn leaving(&self) -> CancellationToken {
+        self.place.leaving()
     }
 }
 
-impl Reading {
+impl Incoming {
+    pub(super) fn new(recv: RecvStream) -> Self {
+        Self {
+            recv,
+            arrived: Bytes::new(),
+            ended: None,
+        }
+    }
+
     /// Waits until something has arrived, or nothing will.
     fn poll_arrive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.arrived.is_empty() && self.ended.is_none() {
             match ready!(self.recv.poll_data(cx)) {
                 Some(Ok(data)) => self.arrived = data,
                 Some(Err(error)) => {
-                    self.ended = Some(Err(error.reason().unwrap_or(Reason::CANCEL)));
+                    self.ended = Some(match error.reason() {
+                        // The other end has said all, and wants no more.
+                        Some(Reason::NO_ERROR) => Ok(()),
+                        reason => Err(reason.unwrap_or(Reason::CANCEL)),
+                    });
                 }
                 None => self.ended = Some(Ok(())),
             }
@@ -106,43 +96,94 @@ impl Reading {
     }
 }
 
-impl AsyncRead for TunnelStream {
+impl AsyncRead for Incoming {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let reading = this.reading.get_mut();
-        ready!(reading.poll_arrive(cx));
-        if let (true, Some(Err(reason))) = (reading.arrived.is_empty(), reading.ended) {
+        ready!(this.poll_arrive(cx));
+        if let (true, Some(Err(reason))) = (this.arrived.is_empty(), this.ended) {
             return Poll::Ready(Err(reset(reason)));
         }
-        let count = reading.arrived.len().min(buf.remaining());
-        buf.put_slice(&reading.arrived[..count]);
-        reading.arrived.advance(count);
+        let count = this.arrived.len().min(buf.remaining());
+        buf.put_slice(&this.arrived[..count]);
+        this.arrived.advance(count);
         // Only what was taken makes room for more, so nothing piles up here. It fails where more is
         // released than arrived, which this does not.
-        let _ = reading.recv.flow_control().release_capacity(count);
-        if let Some(place) = &this.place {
-            place.received(count);
-        }
+        let _ = this.recv.flow_control().release_capacity(count);
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for TunnelStream {
+impl Outgoing {
+    pub(super) fn new(send: SendStream<Bytes>) -> Self {
+        Self {
+            send,
+            has_shut: false,
+        }
+    }
+
+    /// Waits until the other end breaks the stream off.
+    pub(super) async fn reset(&mut self) {
+        // The connection's end is as good.
+        let _ = poll_fn(|cx| self.send.poll_reset(cx)).await;
+    }
+
+    /// Waits until nothing is held here that was written, or it is of no use any more.
+    pub(super) async fn drained(&mut self) {
+        // There is never more room than where nothing is held.
+        self.send.reserve_capacity(SEND_BUFFER);
+        while self.send.capacity() < SEND_BUFFER {
+            match poll_fn(|cx| self.send.poll_capacity(cx)).await {
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return,
+            }
+        }
+    }
+
+    /// Ends it as broken.
+    pub(super) fn break_off(&mut self) {
+        self.send.send_reset(Reason::CONNECT_ERROR);
+    }
+
+    /// Waits for room for some of `wanted` bytes; none if what is written is of no use any more.
+    fn poll_room(
+        &mut self,
+        cx: &mut Context<'_>,
+        wanted: usize,
+    ) -> Poll<io::Result<Option<usize>>> {
+        self.send.reserve_capacity(wanted);
+        loop {
+            let room = self.send.capacity().min(wanted);
+            if room > 0 {
+                return Poll::Ready(Ok(Some(room)));
+            }
+            match ready!(self.send.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(unwanted(error).map(|()| None)),
+                None => return Poll::Ready(Err(ErrorKind::BrokenPipe.into())),
+            }
+        }
+    }
+
+    fn write(&mut self, data: Bytes) -> io::Result<usize> {
+        let count = data.len();
+        match self.send.send_data(data, false) {
+            Ok(()) => Ok(count),
+            Err(error) => unwanted(error).map(|()| count),
+        }
+    }
+}
+
+impl AsyncWrite for Outgoing {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if buf.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
-        let this = self.get_mut();
-        let room = ready!(this.poll_room(cx, buf.len().min(PIECE)))?;
-        Poll::Ready(this.write(Bytes::copy_from_slice(&buf[..room])))
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -155,7 +196,9 @@ impl AsyncWrite for TunnelStream {
             return Poll::Ready(Ok(0));
         }
         let this = self.get_mut();
-        let room = ready!(this.poll_room(cx, wanted))?;
+        let Some(room) = ready!(this.poll_room(cx, wanted))? else {
+            return Poll::Ready(Ok(wanted));
+        };
         let mut data = BytesMut::with_capacity(room);
         for buf in bufs {
             let count = buf.len().min(room - data.len());
@@ -178,12 +221,65 @@ impl AsyncWrite for TunnelStream {
         if std::mem::replace(&mut this.has_shut, true) {
             return Poll::Ready(Ok(()));
         }
-        Poll::Ready(this.send.send_data(Bytes::new(), true).map_err(broken))
+        let shut = this.send.send_data(Bytes::new(), true);
+        Poll::Ready(shut.or_else(unwanted))
     }
 }
 
-fn broken(error: h2::Error) -> io::Error {
-    io::Error::new(ErrorKind::BrokenPipe, error)
+impl AsyncRead for TunnelStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let read = Pin::new(this.incoming.get_mut()).poll_read(cx, buf);
+        this.place.received(buf.filled().len() - before);
+        read
+    }
+}
+
+impl AsyncWrite for TunnelStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.outgoing).poll_write_vectored(cx, bufs))?;
+        this.place.sent(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.outgoing).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.outgoing).poll_shutdown(cx)
+    }
+}
+
+/// Nothing, where the other end has said all and wants no more (RFC 9113 section 8.1): who has not read
+/// its answer yet is not to be told that it broke off.
+fn unwanted(error: h2::Error) -> io::Result<()> {
+    match error.reason() {
+        Some(Reason::NO_ERROR) if error.is_reset() => Ok(()),
+        _ => Err(io::Error::new(ErrorKind::BrokenPipe, error)),
+    }
 }
 
 fn reset(reason: Reason) -> io::Error {

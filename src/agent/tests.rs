@@ -140,6 +140,57 @@ async fn what_breaks_on_one_side_breaks_on_the_other() {
 }
 
 #[tokio::test]
+async fn what_was_answered_before_a_break_arrives() {
+    let answer: Vec<u8> = (0..=255).cycle().take(60_000).collect();
+    for says_goodbye in [true, false] {
+        let (stream, mut upstream, _tunnel) = joined().await;
+        let (mut incoming, mut outgoing) = tokio::io::split(stream);
+        let uploading = tokio::spawn(async move {
+            let block = vec![7; 1 << 16];
+            // Whether it is told or not: that it is not read ends it.
+            for _ in 0..64 {
+                if outgoing.write_all(&block).await.is_err() {
+                    break;
+                }
+            }
+            outgoing
+        });
+        upstream.read_exact(&mut [0; 1024]).await.unwrap();
+        upstream.write_all(&answer).await.unwrap();
+        if says_goodbye {
+            upstream.shutdown().await.unwrap();
+        }
+        // It has not read all, and so breaks the connection.
+        drop(upstream);
+        // Nobody reads before the upload has ended.
+        let uploaded = timeout(LIMIT, uploading).await.unwrap().unwrap();
+        let mut answered = Vec::new();
+        let end = timeout(LIMIT, incoming.read_to_end(&mut answered)).await;
+        assert!(answered == answer, "{} of {}", answered.len(), answer.len());
+        assert_eq!(end.unwrap().is_ok(), says_goodbye);
+        drop(uploaded);
+    }
+}
+
+#[tokio::test]
+async fn whoever_goes_away_after_its_question_is_noticed() {
+    let (mut stream, mut upstream, _tunnel) = joined().await;
+    stream.write_all(b"question").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut asked = Vec::new();
+    upstream.read_to_end(&mut asked).await.unwrap();
+    assert_eq!(asked, b"question");
+    drop(stream);
+    // The upstream does not say a word, by which it could be found out.
+    let broken = async {
+        while upstream.take_error().unwrap().is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(LIMIT, broken).await.unwrap();
+}
+
+#[tokio::test]
 async fn whoever_writes_waits_for_whoever_reads() {
     let (mut stream, mut upstream, _tunnel) = joined().await;
     let mut written: usize = 0;

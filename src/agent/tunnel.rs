@@ -38,6 +38,8 @@ pub(super) struct Tunnel {
     sender: SendRequest<Bytes>,
     /// Whether no more streams are opened on it: the agent goes, or is gone.
     leaving: AtomicBool,
+    /// Tells it.
+    left: CancellationToken,
     /// Ends it.
     pub(super) end: CancellationToken,
     pub(super) traffic: Traffic,
@@ -84,6 +86,7 @@ impl Tunnel {
             proof,
             sender,
             leaving: AtomicBool::new(false),
+            left: CancellationToken::new(),
             end: CancellationToken::new(),
             traffic: Traffic::default(),
             metrics,
@@ -121,7 +124,7 @@ impl Tunnel {
         })?;
         let (head, recv) = response.into_parts();
         match head.status {
-            StatusCode::OK => Ok(TunnelStream::new(recv, send, Some(place))),
+            StatusCode::OK => Ok(TunnelStream::new(recv, send, place)),
             status => Err(NotOpened::Refused(Refusal::read(status, &head.headers))),
         }
     }
@@ -129,6 +132,7 @@ impl Tunnel {
     /// Opens no more streams on it.
     pub(super) fn leave(&self) {
         self.leaving.store(true, Ordering::Relaxed);
+        self.left.cancel();
     }
 
     /// Whether streams are opened on it.
@@ -159,6 +163,11 @@ impl Place {
     /// Whether the tunnel goes or is gone.
     pub(super) fn is_leaving(&self) -> bool {
         !self.0.is_staying()
+    }
+
+    /// What tells that.
+    pub(super) fn leaving(&self) -> CancellationToken {
+        self.0.left.clone()
     }
 
     pub(super) fn sent(&self, count: usize) {

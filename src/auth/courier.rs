@@ -95,7 +95,10 @@ impl Courier {
             mark(spool)
                 .await
                 .map_err(|error| endpoint.unreachable(&not_noted(&error)))?;
-            return endpoint.post(form, authorization).await;
+            let outcome = endpoint.post(form, authorization).await;
+            // What the store does not take waits there.
+            let _ = keep(spool, job::write(&outcome)).await;
+            return outcome;
         }
         let job = Job::new(endpoint, &form, authorization.as_ref(), spool).to_bytes();
         let why = match start(spool) {

@@ -1,7 +1,7 @@
 //! The content of an answer on an HTTP/2 stream: [`Arriving`].
 
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use h2::RecvStream;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body::{Frame, SizeHint};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::body::AnswerFault;
 use super::deadline::Deadline;
@@ -17,6 +17,9 @@ use super::flow::{Flow, Stage};
 use super::trunks::Place;
 use super::upload::Upload;
 use crate::connection::Timeouts;
+
+/// How long a stream's end may come behind its content.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// An answer's content, taken from its stream no faster than its reader asks: more than the stream's
 /// window is then not sent.
@@ -99,11 +102,39 @@ impl Arriving {
         Poll::Pending
     }
 
-    /// Lets the request's content reach its end after the answer has.
+    /// Lets the request's content reach its end after the answer's content has; and the answer's stream
+    /// its own, which may come by a frame of its own behind all content: a reset in its place is what
+    /// upstreams take many of for an attack (CVE-2023-44487, "Rapid Reset").
+    ///
+    /// Until then its place is not another's, nor its connection without use.
     pub(super) fn finish(self) {
-        if let Some(upload) = self.upload {
-            upload.finish();
+        let Self {
+            mut stream,
+            place,
+            upload,
+            ..
+        } = self;
+        let last = stream.poll_data(&mut Context::from_waker(Waker::noop()));
+        if matches!(last, Poll::Ready(None | Some(Err(_)))) {
+            if let Some(upload) = upload {
+                upload.finish(place);
+            }
+            return;
         }
+        tokio::spawn(async move {
+            let _ = timeout(LINGER, async {
+                while let Some(Ok(_)) = stream.data().await {}
+            })
+            .await;
+            if let Some(upload) = upload {
+                upload.finish(place);
+            }
+        });
+    }
+
+    /// Whether all content has come that was announced, though perhaps not the stream's end.
+    pub(super) fn is_whole(&self) -> bool {
+        self.left == Some(0)
     }
 
     pub(super) fn is_end(&self) -> bool {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::Upstream;
@@ -184,6 +185,17 @@ impl UpstreamBody {
             Source::Uploading(link) => link.finish(),
             Source::Stream(arriving) => arriving.finish(),
             Source::Task(_) | Source::Done => {}
+        }
+    }
+}
+
+impl Drop for UpstreamBody {
+    fn drop(&mut self) {
+        // Who knows how much is announced does not ask for the end. While the process ends, there is
+        // nothing left to wait on.
+        let is_whole = matches!(&self.source, Source::Stream(arriving) if arriving.is_whole());
+        if is_whole && Handle::try_current().is_ok() {
+            self.release();
         }
     }
 }

@@ -173,7 +173,7 @@ impl Link {
     /// Lets the request's content reach its end after the answer has.
     pub(super) fn finish(self: Box<Self>) {
         if let Some(upload) = self.upload {
-            upload.finish();
+            upload.finish(());
         }
     }
 

@@ -249,14 +249,16 @@ impl Upstream {
     /// Drops idle connections that are of no use any more.
     fn sweep(&self, now: Instant) {
         let name = self.dialer.first_host();
-        if let Some(trunks) = &self.trunks {
-            trunks.sweep(now);
-        }
-        let is_used = self.pool.sweep(now);
+        let trunks = self.trunks.as_ref();
+        let is_shared = trunks.is_some_and(|trunks| trunks.sweep(now));
+        let is_used = self.pool.sweep(now) || is_shared;
         if is_used
             && name.parse::<IpAddr>().is_err()
             && let Some(addresses) = self.dialer.resolver.current(name, now)
         {
+            if let Some(trunks) = trunks {
+                trunks.keep(&addresses);
+            }
             self.pool.keep(addresses);
         }
     }

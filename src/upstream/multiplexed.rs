@@ -59,8 +59,15 @@ impl Upstream {
             };
             *slot = unanswered.request;
             refusals += 1;
-            if slot.is_none() || refusals == MOST_REFUSALS {
+            if slot.is_none() {
                 return Some(Err(unanswered.failure));
+            }
+            if refusals == MOST_REFUSALS {
+                let retry = Retry::Never;
+                return Some(Err(Failure {
+                    retry,
+                    ..unanswered.failure
+                }));
             }
         }
     }

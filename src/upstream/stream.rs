@@ -13,6 +13,7 @@ use rustls::ClientConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
+use tokio_util::sync::CancellationToken;
 
 use super::fault::alert;
 use super::tls::HTTP2;
@@ -60,6 +61,15 @@ impl UpstreamStream {
             Transport::TunnelTls(_) | Transport::Tunnel(_) => return None,
         };
         Some(socket.peer_addr().ok()?.ip())
+    }
+
+    /// What tells that the tunnel it comes through is for no more requests.
+    pub(super) fn leaving(&self) -> Option<CancellationToken> {
+        match &self.transport {
+            Transport::TunnelTls(stream) => stream.get_ref().0.leaving(),
+            Transport::Tunnel(wire) => wire.leaving(),
+            Transport::Tcp(_) | Transport::Tls(_) => None,
+        }
     }
 
     /// Whether HTTP/2 was agreed on in the TLS handshake.
@@ -171,7 +181,10 @@ fn unread(socket: &TcpStream, session: &mut ClientConnection) -> Option<io::Erro
     while let Ok((_, count @ 1..)) = recv(socket, &mut buf, RecvFlags::DONTWAIT) {
         let mut bytes = &buf[..count];
         while !bytes.is_empty() {
-            session.read_tls(&mut bytes).ok()?;
+            // After the end of TLS nothing is taken any more.
+            if session.read_tls(&mut bytes).ok()? == 0 {
+                return None;
+            }
             if let Err(error) = session.process_new_packets() {
                 return Some(io::Error::new(io::ErrorKind::InvalidData, error));
             }

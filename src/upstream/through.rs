@@ -2,6 +2,7 @@
 
 use http::Uri;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::hop::{Hop, Patience};
 use super::journey::{Journey, Phase};
@@ -14,6 +15,10 @@ use crate::problem::{Kind, Problem};
 impl Tunnel for TunnelStream {
     fn is_closed(&self) -> bool {
         Self::is_closed(self)
+    }
+
+    fn leaving(&self) -> Option<CancellationToken> {
+        Some(Self::leaving(self))
     }
 }
 

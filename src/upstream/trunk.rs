@@ -1,8 +1,8 @@
 //! One HTTP/2 connection to an upstream: [`Trunk`], which many requests share.
 
 use std::future::poll_fn;
-use std::io;
-use std::pin::Pin;
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -13,9 +13,11 @@ use h2::client::{Builder, Connection, SendRequest};
 use h2::{Ping, PingPong};
 use parking_lot::Mutex;
 use rustls::AlertDescription;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::io::InspectReader;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::fault::alert;
@@ -45,6 +47,10 @@ const MOST_STREAMS: usize = 256;
 /// So many streams that the upstream has broken are borne with (as in CVE-2025-8671, "MadeYouReset").
 const MOST_BROKEN: usize = 128;
 
+/// So many streams that were given up are remembered, and for so long.
+const MOST_RESET: usize = 1024;
+const RESET_MEMORY: Duration = Duration::from_secs(60);
+
 /// With a request on its way, and nothing heard for so long, the upstream is asked for a sign of life.
 const QUIET: Duration = Duration::from_secs(20);
 
@@ -73,6 +79,8 @@ pub(super) struct Trunk {
     heard: Arc<AtomicU64>,
     /// Told when it is to end.
     farewell: Arc<Notify>,
+    /// Who is at its end, where that is known.
+    peer: Option<IpAddr>,
     driving: AbortOnDropHandle<()>,
 }
 
@@ -142,9 +150,12 @@ impl Trunk {
     /// takes at once: by that it has shown that it speaks HTTP/2, too.
     pub(super) async fn open(stream: UpstreamStream, until: Instant) -> Result<Self, TrunkFault> {
         let heard = Arc::<AtomicU64>::default();
-        let line = Line {
-            stream,
-            heard: Arc::clone(&heard),
+        let (leaving, peer) = (stream.leaving().unwrap_or_default(), stream.peer());
+        let line = {
+            let heard = Arc::clone(&heard);
+            InspectReader::new(stream, move |_: &[u8]| {
+                heard.fetch_add(1, Ordering::Relaxed);
+            })
         };
         let opened = timeout_at(until, begun(line));
         let (sender, mut connection) = opened.await.map_err(|_| TrunkFault::Silent)??;
@@ -155,6 +166,7 @@ impl Trunk {
             connection,
             Arc::clone(&closed),
             Arc::clone(&farewell),
+            leaving,
         ));
         let now = Instant::now();
         Ok(Self {
@@ -172,6 +184,7 @@ impl Trunk {
             }),
             heard,
             farewell,
+            peer,
             driving: AbortOnDropHandle::new(driving),
         })
     }
@@ -226,6 +239,16 @@ impl Trunk {
         health.ask(now);
     }
 
+    /// Whether it leads to one of these addresses, as far as is known.
+    pub(super) fn leads_to(&self, addresses: &[IpAddr]) -> bool {
+        self.peer.is_none_or(|peer| addresses.contains(&peer))
+    }
+
+    /// Whether it takes no request until something is heard on it.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.suspect.load(Ordering::Relaxed)
+    }
+
     /// Looks after it: whether it is alive, and needed. False if it is to be forgotten.
     pub(super) fn look(&self, now: Instant) -> bool {
         if !self.is_open() {
@@ -243,6 +266,10 @@ impl Trunk {
             health.heard = heard;
             health.since = now;
             health.next = now;
+            // What was asked for may wait behind what arrives.
+            if health.asked.is_some() {
+                health.asked = Some(now);
+            }
             self.suspect.store(false, Ordering::Relaxed);
         }
         if health.asked.is_some_and(|asked| now >= asked + PATIENCE) {
@@ -297,10 +324,10 @@ impl Health {
     }
 }
 
-type Speaking = (SendRequest<Bytes>, Connection<Line, Bytes>);
+type Speaking<T> = (SendRequest<Bytes>, Connection<T, Bytes>);
 
 /// The handshake, up to the upstream's settings.
-async fn begun(line: Line) -> Result<Speaking, TrunkFault> {
+async fn begun<T: AsyncRead + AsyncWrite + Unpin>(line: T) -> Result<Speaking<T>, TrunkFault> {
     let mut builder = Builder::new();
     builder
         .enable_push(false)
@@ -309,6 +336,9 @@ async fn begun(line: Line) -> Result<Speaking, TrunkFault> {
         .max_frame_size(MAX_FRAME)
         .max_header_list_size(MAX_HEAD)
         .max_send_buffer_size(SEND_BUFFER)
+        // What comes late of streams that callers gave up is no harm of the upstream's.
+        .max_concurrent_reset_streams(MOST_RESET)
+        .reset_stream_duration(RESET_MEMORY)
         .max_local_error_reset_streams(Some(MOST_BROKEN))
         // By this it shows when the upstream's own number has come.
         .initial_max_send_streams(0);
@@ -329,70 +359,28 @@ async fn begun(line: Line) -> Result<Speaking, TrunkFault> {
 }
 
 /// Drives a connection to its end, which comes when it breaks, or some time after it is told.
-async fn drive(
-    mut connection: Connection<Line, Bytes>,
+async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
+    mut connection: Connection<T, Bytes>,
     closed: Arc<AtomicBool>,
     farewell: Arc<Notify>,
+    leaving: CancellationToken,
 ) {
-    tokio::select! {
-        // How it ended is told by the streams on it.
-        _ = &mut connection => {}
-        () = farewell.notified() => {
-            let _ = timeout(FAREWELL, &mut connection).await;
+    let mut leaves = pin!(leaving.cancelled());
+    let mut told = pin!(farewell.notified());
+    loop {
+        tokio::select! {
+            // How it ended is told by the streams on it.
+            _ = &mut connection => break,
+            () = &mut told => {
+                let _ = timeout(FAREWELL, &mut connection).await;
+                break;
+            }
+            () = &mut leaves, if !closed.load(Ordering::Relaxed) => {
+                closed.store(true, Ordering::Relaxed);
+            }
         }
     }
     closed.store(true, Ordering::Relaxed);
-}
-
-/// A stream that tells when something was heard on it.
-#[derive(Debug)]
-struct Line {
-    stream: UpstreamStream,
-    heard: Arc<AtomicU64>,
-}
-
-impl AsyncRead for Line {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if read.is_ready() {
-            self.heard.fetch_add(1, Ordering::Relaxed);
-        }
-        read
-    }
-}
-
-impl AsyncWrite for Line {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The HTTP/2 connections to one upstream: [`Trunks`], on which requests take places.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -142,8 +143,9 @@ impl Trunks {
                 idle: timeouts.idle,
             });
         }
+        let all_suspect = state.open.iter().all(|trunk| trunk.is_suspect());
         let rests = state.rested.is_some_and(|rested| Instant::now() < rested);
-        if !state.is_dialing && (state.open.is_empty() || !rests) {
+        if !state.is_dialing && (all_suspect || !rests) {
             state.is_dialing = true;
             // A task of its own: whoever asked for it may go away.
             let dialing = Dialing {
@@ -159,7 +161,8 @@ impl Trunks {
     fn failure(&self, awaited: u64) -> Option<Problem> {
         let state = self.state.lock();
         let (tried, problem) = state.failed.as_ref()?;
-        (*tried >= awaited && state.open.is_empty()).then(|| problem.clone())
+        let hopeless = state.open.iter().all(|trunk| trunk.is_suspect());
+        (*tried >= awaited && hopeless).then(|| problem.clone())
     }
 
     /// Takes in a connection that somebody made.
@@ -173,8 +176,16 @@ impl Trunks {
         self.changed.notify_waiters();
     }
 
-    /// Looks after all of them, and lets go of those that are not needed or dead.
-    pub(super) fn sweep(&self, now: Instant) {
+    /// Gives none of them more requests, from now on, that lead elsewhere than to these addresses.
+    pub(super) fn keep(&self, addresses: &[IpAddr]) {
+        let state = self.state.lock();
+        let elsewhere = state.open.iter().filter(|trunk| !trunk.leads_to(addresses));
+        elsewhere.for_each(|trunk| trunk.retire());
+    }
+
+    /// Looks after all of them, and lets go of those that are not needed or dead. Says whether there are
+    /// any.
+    pub(super) fn sweep(&self, now: Instant) -> bool {
         let mut gone = Vec::new();
         let mut state = self.state.lock();
         state.open.retain(|trunk| {
@@ -184,8 +195,10 @@ impl Trunks {
             }
             stays
         });
+        let is_used = !state.open.is_empty();
         drop(state);
         gone.into_iter().for_each(Trunk::end);
+        is_used
     }
 }
 

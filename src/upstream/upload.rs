@@ -44,10 +44,15 @@ impl Upload {
 
     /// Lets it go on after the answer for as long as it makes progress; not if the upstream said
     /// that it closes, and so wants no more (RFC 9112 section 9.5), while there is more to send.
-    pub(super) fn finish(self) {
+    ///
+    /// What it needs meanwhile is dropped behind it.
+    pub(super) fn finish<T: Send + 'static>(self, needed: T) {
         let wanted = self.wanted || self.flow.observe().0 == Stage::Ended;
         if wanted && !self.driving.is_finished() {
-            tokio::spawn(self.watch());
+            tokio::spawn(async move {
+                self.watch().await;
+                drop(needed);
+            });
         }
     }
 

@@ -6,12 +6,18 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::CancellationToken;
 
 /// A byte stream that is no plain TCP connection: a stream of a tunnel, or one with TLS of its own.
 pub trait Tunnel: AsyncRead + AsyncWrite + fmt::Debug + Send + Unpin {
     /// Whether it is known to have ended, or to carry bytes that nobody asked for: it is not used for
     /// another request then.
     fn is_closed(&self) -> bool;
+
+    /// What tells that it is for no more requests, though it may go on; none if nothing does.
+    fn leaving(&self) -> Option<CancellationToken> {
+        None
+    }
 }
 
 /// A tunnel's byte stream, whatever makes it.
@@ -22,6 +28,11 @@ impl Wire {
     /// Whether it has ended, as far as is known.
     pub(super) fn is_closed(&self) -> bool {
         self.0.is_closed()
+    }
+
+    /// What tells that it is for no more requests.
+    pub(super) fn leaving(&self) -> Option<CancellationToken> {
+        self.0.leaving()
     }
 }
 

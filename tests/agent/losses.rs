@@ -7,6 +7,7 @@ use rustix::process::Signal;
 
 use super::erp;
 use crate::harness::{Answer, Gate, Request, Response, Site, Step, Upstream, eventually};
+use crate::http2::Http2Upstream;
 
 /// GETs one after the other until it is told to stop; gives all answers.
 struct Caller {
@@ -108,7 +109,7 @@ async fn an_agent_that_is_stopped_is_noticed_and_comes_back() {
     assert!(detail.contains("agent `dc` made no connection"), "{detail}");
     site.wait_for_connected(0).await;
     site.keybearer
-        .logged(&["Agent lost", "has not answered"])
+        .logged(&["Agent lost", "nothing was heard"])
         .await;
     let response = site.keybearer.get("/erp/").send().await;
     response.problem(502, "agent-absent", "destination_unavailable");
@@ -122,7 +123,7 @@ async fn an_agent_notices_a_proxy_that_is_stopped() {
     let site = Site::start("").await;
     let agent = site.agent(&["127.0.0.1:*"]).await;
     site.keybearer.signal(Signal::STOP);
-    agent.logged(&["Disconnected", "has not answered"]).await;
+    agent.logged(&["Disconnected", "nothing was heard"]).await;
     site.keybearer.signal(Signal::CONT);
     site.wait_for_connected(1).await;
 }
@@ -183,6 +184,33 @@ async fn what_runs_is_finished_when_an_agent_is_asked_to_end() {
     let exit = first.exit().await;
     assert_eq!(exit.code, Some(0), "{exit:?}");
     assert!(!exit.stderr.contains("Cutting off"), "{exit:?}");
+}
+
+#[tokio::test]
+async fn http2_moves_to_another_agent_when_its_own_is_asked_to_end() {
+    let upstream = Http2Upstream::start().await;
+    let site = Site::start(&erp(&upstream.url(""), "http = \"2\"")).await;
+    let mut first = site.agent(&["127.0.0.1:*"]).await;
+    let mut caller = site.keybearer.caller().await;
+    caller.send(site.keybearer.get("/erp/hold").bytes()).await;
+    let held = async || (upstream.shared().begun.load(SeqCst) == 1).then_some(());
+    eventually("the request", held).await;
+    let _second = site.agent(&["127.0.0.1:*"]).await;
+    first.signal(Signal::TERM);
+    site.wait_for_connected(1).await;
+    // The connection that is there leads through the first.
+    eventually("a request on a connection of its own", async || {
+        assert_eq!(site.keybearer.get("/erp/").send().await.text(), "ok");
+        (upstream.connections() == 2).then_some(())
+    })
+    .await;
+    assert!(first.running(), "something still runs through it");
+    upstream.release(1).await;
+    assert_eq!(caller.response().await.text(), "ok");
+    let exit = first.exit().await;
+    assert!(!exit.stderr.contains("Cutting off"), "{exit:?}");
+    assert_eq!(site.keybearer.get("/erp/").send().await.text(), "ok");
+    assert_eq!(upstream.connections(), 2);
 }
 
 #[tokio::test]

@@ -2,7 +2,11 @@
 
 use std::fs;
 
-use crate::harness::{Agent, Authority, Keybearer, Setup, Site, TOKEN, Upstream, eventually};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::harness::{
+    Agent, Authority, Keybearer, Setup, Site, TOKEN, Upstream, eventually, within,
+};
 
 use super::erp;
 
@@ -211,12 +215,16 @@ async fn a_certificate_for_another_name_is_told_with_what_to_set() {
 #[tokio::test]
 async fn who_proves_nothing_is_not_waited_for_and_whoever_is_no_agent_is_told_so() {
     let site = Site::start("").await;
-    // More than may be unproved at a time: they are cut off, and an agent gets in.
+    // More than may be unproved at a time, all of one address: an agent of another gets in meanwhile.
     let mut silent = Vec::new();
     for _ in 0..150 {
-        silent.push(tokio::net::TcpStream::connect(site.agents).await.unwrap());
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        silent.push(socket.connect(site.agents).await.unwrap());
     }
     let _agent = site.agent(&["a.example:443"]).await;
+    let waiting = silent.iter().filter(|stream| is_open(stream)).count();
+    assert!((1..=16).contains(&waiting), "{waiting}");
     drop(silent);
     // What is no keybearer at all.
     let console: &Keybearer = &site.keybearer;
@@ -232,4 +240,51 @@ async fn who_proves_nothing_is_not_waited_for_and_whoever_is_no_agent_is_told_so
     let lost = Agent::start(&server, &site.authority, &args, |_| {});
     let told = lost.logged(&["Not connected"]).await;
     assert!(told.contains("agents.listen"), "{told}");
+}
+
+/// Whether nothing has come, the end included.
+fn is_open(stream: &tokio::net::TcpStream) -> bool {
+    let read = stream.try_read(&mut [0]);
+    read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+#[tokio::test]
+async fn who_proves_nothing_learns_no_names() {
+    let site = Site::start("").await;
+    let mut told = Vec::new();
+    for name in ["dc", "other"] {
+        for token in [None, Some("wrong")] {
+            told.push(hello(&site, name, token).await);
+        }
+    }
+    assert!(
+        told[0].contains("neither a token nor a certificate"),
+        "{told:?}"
+    );
+    assert!(told[1].contains("the token is not the one"), "{told:?}");
+    assert_eq!(told[..2], told[2..]);
+}
+
+/// What the listener answers an agent of this name.
+async fn hello(site: &Site, name: &str, token: Option<&str>) -> String {
+    let stream = tokio::net::TcpStream::connect(site.agents).await.unwrap();
+    let localhost = "localhost".try_into().unwrap();
+    let mut stream = site
+        .authority
+        .connector()
+        .connect(localhost, stream)
+        .await
+        .unwrap();
+    let token = token.map(|token| format!("Authorization: Bearer {token}\r\n"));
+    let head = format!(
+        "POST /agent HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: keybearer-agent/1\r\nKeybearer-Agent: {name}\r\n{}\r\n",
+        token.unwrap_or_default()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    // How it ends says nothing.
+    let _ = within("an answer", stream.read_to_end(&mut answer)).await;
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, content) = answer.split_once("\r\n\r\n").unwrap();
+    format!("{} {content}", head.lines().next().unwrap())
 }

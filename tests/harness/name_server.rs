@@ -42,7 +42,11 @@ impl NameServer {
         let mut command = Command::new(program("dnsmasq"));
         command
             .args(["--no-daemon", "--no-resolv", "--no-hosts", "--log-queries"])
-            .args(["--conf-file=/dev/null", "--pid-file=", "--local=/test/"])
+            .args([
+                "--conf-file=/dev/null",
+                "--pid-file=",
+                "--local=/test/local/",
+            ])
             .args(["--local-ttl=1", "--bind-interfaces", "--except-interface=x"])
             .arg(format!("--addn-hosts={}", hosts.display()))
             .arg(format!("--listen-address={}", address.ip()))

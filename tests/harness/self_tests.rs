@@ -138,7 +138,7 @@ async fn a_private_authority_is_trusted_by_itself_only() {
         (&ours, ours.issue_expired(&["a.example"]), false, "expired"),
     ] {
         let upstream = Upstream::tls(&certificate).await;
-        let outcome = tls_get(&upstream, roots.pem()).await;
+        let outcome = tls_get(&upstream, roots).await;
         assert_eq!(outcome.is_ok(), trusted, "{why}: {outcome:?}");
         if trusted {
             let server_name = upstream.last().server_name;
@@ -147,21 +147,10 @@ async fn a_private_authority_is_trusted_by_itself_only() {
     }
 }
 
-async fn tls_get(upstream: &Upstream, authority: &str) -> std::io::Result<u16> {
-    use rustls::pki_types::{CertificateDer, pem::PemObject};
-    let mut roots = rustls::RootCertStore::empty();
-    let certificate = CertificateDer::from_pem_slice(authority.as_bytes()).unwrap();
-    roots.add(certificate).unwrap();
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+async fn tls_get(upstream: &Upstream, authority: &Authority) -> std::io::Result<u16> {
     let tcp = tokio::net::TcpStream::connect(upstream.address()).await?;
     let name = ServerName::try_from("a.example").unwrap();
-    let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
-    let mut wire = Wire::new(connector.connect(name, tcp).await?);
+    let mut wire = Wire::new(authority.connector().connect(name, tcp).await?);
     wire.write(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
         .await?;
     let head = wire.head().await?.expect("an answer");

@@ -62,7 +62,11 @@ impl Http2Upstream {
     }
 
     pub async fn mannered(manners: Manners, certificate: Option<&Certificate>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at("127.0.0.1:0", manners, certificate).await
+    }
+
+    pub async fn at(address: &str, manners: Manners, certificate: Option<&Certificate>) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let shared = Arc::<Shared>::default();
         let tls = certificate.map(Certificate::http2_acceptor);
         Self {
@@ -71,6 +75,10 @@ impl Http2Upstream {
             accepting: tokio::spawn(accept(listener, tls, manners, Arc::clone(&shared))),
             shared,
         }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -181,6 +189,20 @@ async fn answer(
             stream.send_data(Bytes::from_static(b"begun"), false).ok()?;
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             stream.send_reset(Reason::ENHANCE_YOUR_CALM);
+            return None;
+        }
+        "/late" => {
+            let opened = shared.open.notified();
+            shared.begun.fetch_add(1, SeqCst);
+            let head = Response::builder().header("content-length", "2");
+            let mut stream = respond.send_response(head.body(()).unwrap(), false).ok()?;
+            stream.send_data(Bytes::from_static(b"ok"), false).ok()?;
+            tokio::select! {
+                reason = std::future::poll_fn(|cx| stream.poll_reset(cx)) => {
+                    shared.resets.lock().unwrap().extend(reason);
+                }
+                () = opened => stream.send_data(Bytes::new(), true).ok()?,
+            }
             return None;
         }
         "/fill" => return fill(respond, &shared).await,

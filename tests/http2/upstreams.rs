@@ -113,6 +113,19 @@ async fn a_request_that_was_refused_unseen_is_sent_again_whatever_its_method() {
 }
 
 #[tokio::test]
+async fn a_stream_whose_end_comes_behind_all_content_is_not_reset() {
+    let (upstream, keybearer) = pair(PLAIN).await;
+    let get = async |path| keybearer.get(path).send().await.text();
+    assert_eq!(get("/p/late").await, "ok");
+    // It comes behind whatever was said of the first.
+    assert_eq!(get("/p/x").await, "ok");
+    upstream.release(1).await;
+    assert_eq!(get("/p/x").await, "ok");
+    let resets = upstream.shared().resets.lock().unwrap().clone();
+    assert_eq!((resets, upstream.connections()), (vec![], 1));
+}
+
+#[tokio::test]
 async fn a_reset_stream_fails_alone() {
     let (upstream, keybearer) = pair(PLAIN).await;
     let mut held = Vec::new();

@@ -8,6 +8,7 @@ use super::through;
 use crate::harness::{
     Answer, Keybearer, NameServer, Proxy, Setup, Step, Upstream, connection, eventually,
 };
+use crate::http2::{Http2Upstream, Manners};
 
 /// A connection to a name, without an answer kept for it.
 fn p(name: &str, port: u16, rest: &str) -> String {
@@ -56,6 +57,30 @@ async fn connections_follow_an_answer_that_changes() {
 }
 
 #[tokio::test]
+async fn http2_follows_an_answer_that_changes() {
+    let manners = Manners {
+        streams: 100,
+        requests: usize::MAX,
+    };
+    let old = Http2Upstream::mannered(manners, None).await;
+    let port = old.address().port();
+    let new = Http2Upstream::at(&format!("127.0.0.2:{port}"), manners, None).await;
+    let server = NameServer::start("127.0.0.1 moving.test").await;
+    let keybearer = asking(&server, &p("moving.test", port, "http = \"2\"")).await;
+    for _ in 0..3 {
+        assert_eq!(keybearer.get("/p/x").send().await.text(), "ok");
+    }
+    assert_eq!((old.connections(), new.connections()), (1, 0));
+    server.change("127.0.0.2 moving.test");
+    eventually("requests at the new address", async || {
+        assert_eq!(keybearer.get("/p/x").send().await.text(), "ok");
+        (new.connections() == 1).then_some(())
+    })
+    .await;
+    assert_eq!(old.connections(), 1);
+}
+
+#[tokio::test]
 async fn a_name_that_is_not_there_is_told_and_found_when_it_comes() {
     let upstream = Upstream::start().await;
     let server = NameServer::start("").await;
@@ -72,6 +97,20 @@ async fn a_name_that_is_not_there_is_told_and_found_when_it_comes() {
         (response.status == 200).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn names_below_local_are_asked_for_like_others() {
+    let upstream = Upstream::start().await;
+    let port = upstream.address().port();
+    let server = NameServer::start("127.0.0.1 jira.default.svc.cluster.local").await;
+    let tables = p("jira.default.svc.cluster.local", port, "")
+        + &p("other.local", port, "").replace("connections.p", "connections.q");
+    let keybearer = asking(&server, &tables).await;
+    assert_eq!(keybearer.get("/p/x").send().await.text(), "ok");
+    let response = keybearer.get("/q/x").send().await;
+    let detail = response.problem(502, "name-not-resolved", "dns_error");
+    assert!(detail.contains("multicast DNS"), "{detail}");
 }
 
 #[tokio::test]

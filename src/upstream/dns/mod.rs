@@ -135,7 +135,10 @@ impl Resolver {
     /// Looks a name up; who waits is told by `done` being dropped.
     async fn lookup(self: Arc<Self>, system: Arc<System>, name: Box<str>, done: watch::Sender<()>) {
         let found = query::query(&system, &name).await;
-        if let Some(known) = self.known.lock().get_mut(&name) {
+        // What others say by now counts more.
+        let is_current = |now: &Arc<System>| Arc::ptr_eq(now, &system);
+        let is_asked = self.system.lock().as_ref().is_some_and(is_current);
+        if is_asked && let Some(known) = self.known.lock().get_mut(&name) {
             known.learn(&name, found, Instant::now());
         }
         drop(done);

@@ -38,24 +38,25 @@ pub enum Unresolved {
 
 /// Asks for a name; where it has few dots, or is not found, below the search domains, too.
 pub(super) async fn query(system: &System, name: &str) -> Result<Found, Unresolved> {
-    if is_multicast(name) {
-        let why = "names under .local are multicast DNS, which keybearer does not speak; write it into /etc/hosts";
-        return Err(Unresolved::Nothing(why));
-    }
     let asker = system.asker()?;
     let mut worst = Unresolved::Nothing("there is no such name");
-    for name in system.candidates(name) {
-        match both_families(asker, name).await {
+    for candidate in system.candidates(name) {
+        match both_families(asker, candidate).await {
             Ok(found) => return Ok(found),
             Err(failed @ Unresolved::Failed(_)) => worst = failed,
             Err(nothing) if matches!(worst, Unresolved::Nothing(_)) => worst = nothing,
             Err(_) => {}
         }
     }
-    Err(worst)
+    Err(match worst {
+        Unresolved::Nothing(_) if is_multicast(name) => Unresolved::Nothing(
+            "no DNS server knows it; if it is a name of multicast DNS, which keybearer does not speak, write it into /etc/hosts",
+        ),
+        worst => worst,
+    })
 }
 
-/// RFC 6762 section 3.
+/// Whether it may be one (RFC 6762 section 3); DNS has such names, too, as those of Kubernetes.
 fn is_multicast(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     let top = name.rsplit('.').next().unwrap_or_default();

@@ -79,7 +79,10 @@ impl Dialer {
 }
 
 fn is_about_address(kind: Kind) -> bool {
-    matches!(kind, Kind::ConnectionRefused | Kind::Unreachable)
+    matches!(
+        kind,
+        Kind::ConnectionRefused | Kind::ProxyRefused | Kind::Unreachable
+    )
 }
 
 /// A reply in words (RFC 1928 sections 3 and 6, RFC 1929 section 2).
