@@ -7,7 +7,7 @@ use h2::client::SendRequest;
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use rustix::process::Signal;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, copy, split};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::server::Http2Upstream;
@@ -303,22 +303,52 @@ async fn what_runs_is_answered_before_the_end() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_taken_slowly_is_whole_at_the_end() {
+async fn answers_that_are_taken_late_are_whole_at_the_end() {
+    const COUNT: usize = 100;
     let (upstream, mut keybearer) = pair("").await;
-    let text = "x".repeat(150_000);
+    let text = "x".repeat(100_000);
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", text.len());
     upstream.on("/base/x", Answer::raw(head + &text));
-    let mut sender = caller(&keybearer).await;
-    // More than its window is, and less than is held of it here.
-    let response = ask(&mut sender, request("GET", "/p/x")).await;
+    // What is said to it is not heard before the gate opens: more than the system holds.
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let gate = Gate::new();
+    let stream = TcpStream::connect(keybearer.proxy()).await.unwrap();
+    tokio::spawn(relayed(far, stream, gate.clone()));
+    let (mut sender, connection) = h2::client::Builder::new()
+        .initial_window_size(1 << 20)
+        .initial_connection_window_size(1 << 26)
+        .handshake::<_, Bytes>(near)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let answers: Vec<_> = (0..COUNT)
+        .map(|_| {
+            let asked = request("GET", "/p/x").body(()).unwrap();
+            sender.send_request(asked, true).unwrap().0
+        })
+        .collect();
+    upstream.wait_for_requests(COUNT).await;
     keybearer.signal(Signal::TERM);
     keybearer.wait_for_readyz(503).await;
     // Longer than a caller is waited for that has taken all.
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
-    let (body, _) = whole(response).await;
-    assert_eq!(body.len(), text.len());
+    gate.open();
+    for answer in answers {
+        let response = within("an answer", answer).await.unwrap();
+        assert_eq!(whole(response).await.0.len(), text.len());
+    }
     drop(sender);
     assert_eq!(keybearer.exit().await.code, Some(0));
+}
+
+/// Carries what a caller says at once, and what it is told from when the gate opens.
+async fn relayed(caller: DuplexStream, server: TcpStream, gate: Gate) {
+    let (mut from_caller, mut to_caller) = split(caller);
+    let (mut from_server, mut to_server) = server.into_split();
+    tokio::spawn(async move { copy(&mut from_caller, &mut to_server).await });
+    gate.pass().await;
+    // It ends when either is gone.
+    let _ = copy(&mut from_server, &mut to_caller).await;
 }
 
 #[tokio::test]
