@@ -126,9 +126,10 @@ impl Upstream {
             HttpVersion::Auto | HttpVersion::Http11 if !agreed => {}
             HttpVersion::Http11 => {}
             HttpVersion::Auto | HttpVersion::Http2 => {
+                let said = stream.last_word();
                 let trunk = Trunk::open(stream, until).await;
                 return trunk.map(Reached::Http2).map_err(|fault| {
-                    let refused = fault.alert().and_then(|alert| self.dialer.refused(alert));
+                    let refused = said.alert().and_then(|alert| self.dialer.refused(alert));
                     refused.unwrap_or_else(|| {
                         let hop = self.dialer.hop();
                         hop.problem(fault.kind(), &fault.to_string())

@@ -14,7 +14,7 @@ use super::arriving::Arriving;
 use super::body::UpstreamBody;
 use super::content::Content;
 use super::deadline::Deadline;
-use super::fault::{Failure, Retry, alert, chain, content_problem};
+use super::fault::{Failure, Retry, chain, content_problem};
 use super::flow::{Flow, Stage};
 use super::link::{allowance, stalled};
 use super::message;
@@ -150,7 +150,10 @@ impl Upstream {
                 let content = unseen.then_some(spare).flatten();
                 let content = content.and_then(|spare| spare.restore());
                 Err(Box::new(Unanswered {
-                    failure: failure(&error),
+                    failure: Failure {
+                        alert: place.trunk.alert(),
+                        ..failure(&error)
+                    },
                     request: content.map(|content| Request::from_parts(kept, content)),
                 }))
             }
@@ -222,11 +225,10 @@ fn failure(error: &h2::Error) -> Failure {
         "the upstream broke the connection before it answered ({})",
         chain(error)
     );
-    Failure {
-        problem: Problem::new(Kind::ConnectionTerminated, text),
-        retry: Retry::Idempotent,
-        alert: error.get_io().and_then(alert),
-    }
+    Failure::new(
+        Problem::new(Kind::ConnectionTerminated, text),
+        Retry::Idempotent,
+    )
 }
 
 /// The problem with the upstream's own code, for callers that can read it.

@@ -3,13 +3,13 @@
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
-use rustls::ClientConnection;
+use rustls::{AlertDescription, ClientConnection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -25,6 +25,26 @@ pub struct UpstreamStream {
     transport: Transport,
     probe: Arc<AtomicBool>,
     recase: Option<Recase>,
+    said: LastWord,
+}
+
+/// The alert that the upstream ended TLS with, once it did: for those who are told less of an error than
+/// this stream says.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LastWord(Arc<OnceLock<AlertDescription>>);
+
+impl LastWord {
+    pub(super) fn alert(&self) -> Option<AlertDescription> {
+        self.0.get().copied()
+    }
+
+    #[cold]
+    fn note(&self, error: &io::Error) {
+        if let Some(alert) = alert(error) {
+            // The first is the one that ended it.
+            let _ = self.0.set(alert);
+        }
+    }
 }
 
 /// What carries the bytes.
@@ -48,6 +68,7 @@ impl UpstreamStream {
             transport,
             probe,
             recase,
+            said: LastWord::default(),
         }
     }
 }
@@ -61,6 +82,19 @@ impl UpstreamStream {
             Transport::TunnelTls(_) | Transport::Tunnel(_) => return None,
         };
         Some(socket.peer_addr().ok()?.ip())
+    }
+
+    /// What the upstream says at the end.
+    pub(super) fn last_word(&self) -> LastWord {
+        self.said.clone()
+    }
+
+    /// Notes why it ends, if it does.
+    fn heard<T>(&self, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(error)) = &done {
+            self.said.note(error);
+        }
+        done
     }
 
     /// What tells that the tunnel it comes through is for no more requests.
@@ -207,7 +241,8 @@ impl AsyncRead for UpstreamStream {
                 return Poll::Ready(Ok(()));
             }
         }
-        each_transport!(&mut this.transport, stream => stream.poll_read(cx, buf))
+        let read = each_transport!(&mut this.transport, stream => stream.poll_read(cx, buf));
+        this.heard(read)
     }
 }
 
@@ -220,7 +255,8 @@ impl AsyncWrite for UpstreamStream {
         let this = self.get_mut();
         let transport = &mut this.transport;
         let Some(recase) = &mut this.recase else {
-            return transport.write(cx, buf);
+            let written = transport.write(cx, buf);
+            return this.heard(written);
         };
         recase.begin(buf);
         if recase.head.is_empty() {
@@ -240,16 +276,18 @@ impl AsyncWrite for UpstreamStream {
             let first = bufs.iter().find(|buf| !buf.is_empty());
             return self.poll_write(cx, first.map_or(&[], |buf| buf));
         }
-        let transport = &mut self.get_mut().transport;
-        if let [only] = bufs {
-            return transport.write(cx, only);
-        }
-        if let Some(buf) = joined(bufs, &mut [0; SMALL]) {
-            return transport.write(cx, buf);
-        }
-        let written =
-            each_transport!(&mut *transport, stream => stream.poll_write_vectored(cx, bufs));
-        transport.explain(cx, written)
+        let this = self.get_mut();
+        let transport = &mut this.transport;
+        let written = if let [only] = bufs {
+            transport.write(cx, only)
+        } else if let Some(buf) = joined(bufs, &mut [0; SMALL]) {
+            transport.write(cx, buf)
+        } else {
+            let written =
+                each_transport!(&mut *transport, stream => stream.poll_write_vectored(cx, bufs));
+            transport.explain(cx, written)
+        };
+        this.heard(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -258,9 +296,10 @@ impl AsyncWrite for UpstreamStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let transport = &mut self.get_mut().transport;
-        let flushed = each_transport!(&mut *transport, stream => stream.poll_flush(cx));
-        transport.explain(cx, flushed)
+        let this = self.get_mut();
+        let flushed = each_transport!(&mut this.transport, stream => stream.poll_flush(cx));
+        let flushed = this.transport.explain(cx, flushed);
+        this.heard(flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

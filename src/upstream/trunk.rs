@@ -20,8 +20,7 @@ use tokio_util::io::InspectReader;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::fault::alert;
-use super::stream::UpstreamStream;
+use super::stream::{LastWord, UpstreamStream};
 use crate::problem::Kind;
 
 /// How much of one answer is taken ahead of its caller, in bytes: what a caller that reads nothing
@@ -81,6 +80,7 @@ pub(super) struct Trunk {
     farewell: Arc<Notify>,
     /// Who is at its end, where that is known.
     peer: Option<IpAddr>,
+    said: LastWord,
     driving: AbortOnDropHandle<()>,
 }
 
@@ -127,14 +127,6 @@ pub(super) enum TrunkFault {
 }
 
 impl TrunkFault {
-    /// The alert that the upstream ended TLS with, if it did.
-    pub(super) fn alert(&self) -> Option<AlertDescription> {
-        match self {
-            Self::NotSpoken(error) => error.get_io().and_then(alert),
-            Self::Closed | Self::Silent => None,
-        }
-    }
-
     pub(super) fn kind(&self) -> Kind {
         match self {
             Self::NotSpoken(error) if error.is_io() => Kind::ConnectionTerminated,
@@ -151,6 +143,7 @@ impl Trunk {
     pub(super) async fn open(stream: UpstreamStream, until: Instant) -> Result<Self, TrunkFault> {
         let heard = Arc::<AtomicU64>::default();
         let (leaving, peer) = (stream.leaving().unwrap_or_default(), stream.peer());
+        let said = stream.last_word();
         let line = {
             let heard = Arc::clone(&heard);
             InspectReader::new(stream, move |_: &[u8]| {
@@ -185,6 +178,7 @@ impl Trunk {
             heard,
             farewell,
             peer,
+            said,
             driving: AbortOnDropHandle::new(driving),
         })
     }
@@ -237,6 +231,11 @@ impl Trunk {
         health.since = now;
         self.suspect.store(true, Ordering::Relaxed);
         health.ask(now);
+    }
+
+    /// The alert that the upstream ended TLS with, if it did.
+    pub(super) fn alert(&self) -> Option<AlertDescription> {
+        self.said.alert()
     }
 
     /// Whether it leads to one of these addresses, as far as is known.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream};
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
@@ -217,6 +217,7 @@ async fn answer(
         }
     }
     let trailers = content.trailers().await.ok().flatten().unwrap_or_default();
+    let is_refused = path == "/second" && head.headers["authorization"] != "Bearer two";
     shared.seen.lock().unwrap().push(Seen {
         head: Request::from_parts(head, ()),
         body,
@@ -234,7 +235,11 @@ async fn answer(
         trailers.insert("proxy-authenticate", HeaderValue::from_static("Basic"));
         return stream.send_trailers(trailers).ok();
     }
-    let mut stream = respond.send_response(Response::new(()), false).ok()?;
+    let mut response = Response::new(());
+    if is_refused {
+        *response.status_mut() = StatusCode::UNAUTHORIZED;
+    }
+    let mut stream = respond.send_response(response, false).ok()?;
     stream.send_data(Bytes::from_static(b"ok"), true).ok()
 }
 

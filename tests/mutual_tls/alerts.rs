@@ -120,6 +120,31 @@ async fn a_refused_certificate_is_named_with_what_to_do() {
 }
 
 #[tokio::test]
+async fn a_refused_certificate_is_named_on_http2_too() {
+    let (ours, other) = (Authority::new(), Authority::new());
+    for version in ["-tls1_3", "-tls1_2"] {
+        let setup = setup(&ours);
+        let own = ours.issue(&["127.0.0.1"]);
+        let args = [&DEMANDING[..], &[version, "-alpn", "h2"]].concat();
+        let server = Server::start(&setup, &own, &ours, &args).await;
+        put(&setup, "other", &other.client("other", 2));
+        let absent = "http = \"2\"\nretries = 3\ntls.ca_certificate = \"ca.pem\"";
+        let tables = connection("absent", &server.url(), absent)
+            + &showing("other", &server.url(), "").replace("base_url", "http = \"2\"\nbase_url");
+        let keybearer = setup.tables(&tables).start().await;
+        for _ in 0..10 {
+            let detail = refusal(&keybearer, "absent").await;
+            assert!(
+                detail.contains("tls.client_certificate"),
+                "{version}: {detail}"
+            );
+            let detail = refusal(&keybearer, "other").await;
+            assert!(detail.contains("`CN=other`"), "{version}: {detail}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_upstream_that_is_too_old_is_told_of() {
     let authority = Authority::new();
     let setup = setup(&authority);

@@ -8,6 +8,7 @@ use crate::harness::{
     Answer, AuthorizationServer, AuthorizationSettings, Keybearer, OAuthClient, Request, Upstream,
     within,
 };
+use crate::http2::Http2Upstream;
 
 const MEBIBYTE: usize = 1 << 20;
 
@@ -88,6 +89,22 @@ async fn a_withdrawn_token_costs_one_renewal_and_the_content_is_sent_again() {
             "refused once each"
         );
     }
+}
+
+#[tokio::test]
+async fn a_refused_token_is_renewed_on_http2_too() {
+    let endpoint = issuing(&["one", "two"], 3600).await;
+    let resource = Http2Upstream::start().await;
+    let auth = machine(&endpoint.url("/token"), "");
+    let table = api("p", &resource.url(""), &auth, "http = \"2\"");
+    let keybearer = Keybearer::start(&table).await;
+    let content = content();
+    // Refused at first, and sent again with another token; nothing is refused from then on.
+    for post in both(&keybearer.post("/p/second"), &content) {
+        assert_eq!(fine(post).await.text(), "ok");
+        assert!(resource.last().body == content.as_bytes());
+    }
+    assert_eq!((endpoint.count(), resource.connections()), (2, 1));
 }
 
 #[tokio::test]
