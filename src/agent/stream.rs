@@ -1,5 +1,5 @@
 //! One stream of a tunnel as bytes, with HTTP/2's flow control from end to end: [`TunnelStream`] at the
-//! proxy's end, its halves [`Incoming`] and [`Outgoing`] at the agent's.
+//! proxy's end, its halves at the agent's.
 
 use std::fmt;
 use std::future::poll_fn;
