@@ -253,10 +253,10 @@ impl Contestant {
         let one = |field: &str, wanted: &str| {
             head::values(&seen, field).collect::<Vec<_>>() == [wanted.as_bytes()]
         };
-        let host = if self.kind.reaches_http2() {
-            upstream.http2
-        } else if scenario.tls() {
+        let host = if scenario.tls() {
             upstream.tls
+        } else if self.kind.reaches_http2() {
+            upstream.http2
         } else {
             upstream.plain
         };

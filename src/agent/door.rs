@@ -23,7 +23,7 @@ const REFUSAL_DELAY: Duration = Duration::from_secs(1);
 const MAX_UNPROVED: usize = 128;
 
 /// The same of one address, or of one network of IPv6: who keeps others waiting is not waited for.
-const MAX_OF_ONE: usize = 16;
+const MAX_OF_ONE: usize = 64;
 
 /// At most one line in so long tells of refusals: whoever reaches the port could fill the disk.
 const TOLD: Duration = Duration::from_secs(1);

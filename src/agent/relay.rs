@@ -13,8 +13,10 @@ use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::{HeaderMap, HeaderName, Method, Request, Response};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpStream, lookup_host};
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info};
 
@@ -203,54 +205,37 @@ fn failed(address: SocketAddr, error: &io::Error) -> Refusal {
 /// Relays until both sides have ended. What breaks at the proxy's side is broken off at the other.
 ///
 /// A destination that takes no more may have answered before (as one does that refuses an upload): all
-/// that it said is passed on. Then the stream is dropped, by which h2 resets it: behind all that is to be
-/// sent, with NO_ERROR, where the destination has said all and more was still to come (RFC 9113 section
-/// 8.1).
+/// that it said is passed on. Then the stream is dropped, by which h2 resets it with NO_ERROR, where the
+/// destination has said all and more was still to come (RFC 9113 section 8.1).
 async fn relay(mut incoming: Incoming, mut outgoing: Outgoing, mut socket: TcpStream) {
     let (mut from, mut to) = socket.split();
-    let is_cut = AtomicBool::new(false);
-    let inward = async {
-        match copy(&mut incoming, &mut to).await {
-            Ok(()) => {
-                // Whoever has gone meanwhile need not be told.
-                let _ = to.shutdown().await;
-                Ok(())
-            }
-            Err(Broken::Read(error)) => Err(error),
-            Err(Broken::Write(error)) => {
-                debug!(%error, "Destination takes no more");
-                // The system tells of a reset once, and lets what follows look like an end.
-                is_cut.store(
-                    error.kind() == ErrorKind::ConnectionReset,
-                    Ordering::Relaxed,
-                );
-                Ok(())
-            }
-        }
-    };
-    let outward = async {
-        let mut buf = vec![0; PIECE];
-        loop {
-            let read = tokio::select! {
-                read = from.read(&mut buf) => read,
-                // While the destination is silent, nothing else would tell.
-                () = outgoing.reset() => return Err(ErrorKind::ConnectionReset.into()),
-            };
-            let error = match read {
-                Ok(0) if is_cut.load(Ordering::Relaxed) => ErrorKind::ConnectionReset.into(),
-                Ok(0) => return outgoing.shutdown().await,
-                Ok(count) => {
-                    outgoing.write_all(&buf[..count]).await?;
-                    continue;
+    let stopped = Stopped::default();
+    let relayed = async {
+        let mut inward = pin!(inward(&mut incoming, &mut to, &stopped));
+        let mut has_ended = false;
+        {
+            let mut outward = pin!(outward(&mut from, &mut outgoing, &stopped));
+            loop {
+                tokio::select! {
+                    ended = &mut outward => break ended?,
+                    ended = &mut inward, if !has_ended => {
+                        ended?;
+                        has_ended = true;
+                    }
                 }
-                Err(error) => error,
-            };
-            // A reset goes ahead of what waits to be sent.
-            outgoing.drained().await;
-            return Err(error);
+            }
+        }
+        if has_ended {
+            return Ok(());
+        }
+        tokio::select! {
+            ended = &mut inward => ended,
+            () = stopped.told() => Ok(()),
+            () = outgoing.reset() => Err(ErrorKind::ConnectionReset.into()),
         }
     };
-    if let Err(error) = tokio::try_join!(inward, outward) {
+    let relayed: io::Result<()> = relayed.await;
+    if let Err(error) = relayed {
         debug!(%error, "Connection broke");
         // RFC 9113 section 8.5: either end's RST is the other's.
         outgoing.break_off();
@@ -258,22 +243,76 @@ async fn relay(mut incoming: Incoming, mut outgoing: Outgoing, mut socket: TcpSt
     }
 }
 
-/// Which end of a direction broke.
-enum Broken {
-    Read(io::Error),
-    Write(io::Error),
+/// Whether the destination takes no more.
+#[derive(Default)]
+struct Stopped {
+    /// Whether it was more than its end that said so: the system tells of a break once, and lets what
+    /// follows look like an end.
+    is_break: AtomicBool,
+    notify: Notify,
 }
 
-/// Copies up to the end of what is read.
-async fn copy(
-    from: &mut (impl AsyncRead + Unpin),
-    to: &mut (impl AsyncWrite + Unpin),
-) -> Result<(), Broken> {
+impl Stopped {
+    async fn told(&self) {
+        self.notify.notified().await;
+    }
+}
+
+/// Carries what the proxy sends.
+async fn inward(
+    incoming: &mut Incoming,
+    to: &mut WriteHalf<'_>,
+    stopped: &Stopped,
+) -> io::Result<()> {
     let mut buf = vec![0; PIECE];
     loop {
-        match from.read(&mut buf).await.map_err(Broken::Read)? {
-            0 => return Ok(()),
-            count => to.write_all(&buf[..count]).await.map_err(Broken::Write)?,
+        let count = incoming.read(&mut buf).await?;
+        if count == 0 {
+            // Whoever has gone meanwhile need not be told.
+            let _ = to.shutdown().await;
+            return Ok(());
         }
+        if let Err(error) = to.write_all(&buf[..count]).await {
+            debug!(%error, "Destination takes no more");
+            // After its end, that is a broken pipe.
+            let is_break = error.kind() != ErrorKind::BrokenPipe;
+            stopped.is_break.store(is_break, Ordering::Relaxed);
+            stopped.notify.notify_one();
+            break;
+        }
+    }
+    // A caller that sends all before it reads is not kept from reading.
+    while incoming.read(&mut buf).await? > 0 {}
+    Ok(())
+}
+
+/// Carries what the destination says.
+async fn outward(
+    from: &mut ReadHalf<'_>,
+    outgoing: &mut Outgoing,
+    stopped: &Stopped,
+) -> io::Result<()> {
+    let mut buf = vec![0; PIECE];
+    loop {
+        let read = tokio::select! {
+            read = from.read(&mut buf) => read,
+            // While the destination is silent, nothing else would tell.
+            () = outgoing.reset() => return Err(ErrorKind::ConnectionReset.into()),
+        };
+        let ended = match read {
+            Ok(0) if stopped.is_break.load(Ordering::Relaxed) => {
+                Err(ErrorKind::ConnectionReset.into())
+            }
+            Ok(0) => Ok(()),
+            Ok(count) => {
+                outgoing.write_all(&buf[..count]).await?;
+                continue;
+            }
+            Err(error) => Err(error),
+        };
+        // A reset goes ahead of what waits to be sent, and an end may have one behind it.
+        outgoing.drained().await;
+        ended?;
+        return outgoing.shutdown().await;
     }
 }

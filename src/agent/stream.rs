@@ -83,11 +83,7 @@ impl Incoming {
             match ready!(self.recv.poll_data(cx)) {
                 Some(Ok(data)) => self.arrived = data,
                 Some(Err(error)) => {
-                    self.ended = Some(match error.reason() {
-                        // The other end has said all, and wants no more.
-                        Some(Reason::NO_ERROR) => Ok(()),
-                        reason => Err(reason.unwrap_or(Reason::CANCEL)),
-                    });
+                    self.ended = Some(Err(error.reason().unwrap_or(Reason::CANCEL)));
                 }
                 None => self.ended = Some(Ok(())),
             }
@@ -162,18 +158,24 @@ impl Outgoing {
             }
             match ready!(self.send.poll_capacity(cx)) {
                 Some(Ok(_)) => {}
-                Some(Err(error)) => return Poll::Ready(unwanted(error).map(|()| None)),
+                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
+                None if self.is_unwanted(cx) => return Poll::Ready(Ok(None)),
                 None => return Poll::Ready(Err(ErrorKind::BrokenPipe.into())),
             }
         }
     }
 
-    fn write(&mut self, data: Bytes) -> io::Result<usize> {
-        let count = data.len();
-        match self.send.send_data(data, false) {
-            Ok(()) => Ok(count),
-            Err(error) => unwanted(error).map(|()| count),
+    /// Sends, unless the other end has said all and wants no more (RFC 9113 section 8.1): who has not
+    /// read its answer yet is not to be told that it broke off.
+    fn send(&mut self, cx: &mut Context<'_>, data: Bytes, is_last: bool) -> io::Result<()> {
+        match self.send.send_data(data, is_last) {
+            Err(_) if self.is_unwanted(cx) => Ok(()),
+            sent => sent.map_err(broken),
         }
+    }
+
+    fn is_unwanted(&mut self, cx: &mut Context<'_>) -> bool {
+        matches!(self.send.poll_reset(cx), Poll::Ready(Ok(Reason::NO_ERROR)))
     }
 }
 
@@ -204,7 +206,8 @@ impl AsyncWrite for Outgoing {
             let count = buf.len().min(room - data.len());
             data.extend_from_slice(&buf[..count]);
         }
-        Poll::Ready(this.write(data.freeze()))
+        let count = data.len();
+        Poll::Ready(this.send(cx, data.freeze(), false).map(|()| count))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -216,13 +219,12 @@ impl AsyncWrite for Outgoing {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if std::mem::replace(&mut this.has_shut, true) {
             return Poll::Ready(Ok(()));
         }
-        let shut = this.send.send_data(Bytes::new(), true);
-        Poll::Ready(shut.or_else(unwanted))
+        Poll::Ready(this.send(cx, Bytes::new(), true))
     }
 }
 
@@ -273,13 +275,8 @@ impl AsyncWrite for TunnelStream {
     }
 }
 
-/// Nothing, where the other end has said all and wants no more (RFC 9113 section 8.1): who has not read
-/// its answer yet is not to be told that it broke off.
-fn unwanted(error: h2::Error) -> io::Result<()> {
-    match error.reason() {
-        Some(Reason::NO_ERROR) if error.is_reset() => Ok(()),
-        _ => Err(io::Error::new(ErrorKind::BrokenPipe, error)),
-    }
+fn broken(error: h2::Error) -> io::Error {
+    io::Error::new(ErrorKind::BrokenPipe, error)
 }
 
 fn reset(reason: Reason) -> io::Error {

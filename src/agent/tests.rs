@@ -147,13 +147,11 @@ async fn what_was_answered_before_a_break_arrives() {
         let (mut incoming, mut outgoing) = tokio::io::split(stream);
         let uploading = tokio::spawn(async move {
             let block = vec![7; 1 << 16];
-            // Whether it is told or not: that it is not read ends it.
+            let mut written = Ok(());
             for _ in 0..64 {
-                if outgoing.write_all(&block).await.is_err() {
-                    break;
-                }
+                written = written.and(outgoing.write_all(&block).await);
             }
-            outgoing
+            (outgoing, written)
         });
         upstream.read_exact(&mut [0; 1024]).await.unwrap();
         upstream.write_all(&answer).await.unwrap();
@@ -163,7 +161,8 @@ async fn what_was_answered_before_a_break_arrives() {
         // It has not read all, and so breaks the connection.
         drop(upstream);
         // Nobody reads before the upload has ended.
-        let uploaded = timeout(LIMIT, uploading).await.unwrap().unwrap();
+        let (uploaded, written) = timeout(LIMIT, uploading).await.unwrap().unwrap();
+        assert_eq!(written.is_ok(), says_goodbye);
         let mut answered = Vec::new();
         let end = timeout(LIMIT, incoming.read_to_end(&mut answered)).await;
         assert!(answered == answer, "{} of {}", answered.len(), answer.len());
@@ -182,6 +181,25 @@ async fn whoever_goes_away_after_its_question_is_noticed() {
     assert_eq!(asked, b"question");
     drop(stream);
     // The upstream does not say a word, by which it could be found out.
+    broken(&upstream).await;
+}
+
+#[tokio::test]
+async fn whoever_goes_away_from_an_upstream_that_has_ended_is_noticed() {
+    let (mut stream, mut upstream, _tunnel) = joined().await;
+    upstream.shutdown().await.unwrap();
+    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+    let block = vec![7; 1 << 16];
+    // Nobody reads it, so that it waits where it is carried.
+    while let Ok(written) = timeout(Duration::from_millis(300), stream.write_all(&block)).await {
+        written.unwrap();
+    }
+    drop(stream);
+    broken(&upstream).await;
+}
+
+/// Waits until the system says that a connection is broken, which nobody reads or writes.
+async fn broken(upstream: &TcpStream) {
     let broken = async {
         while upstream.take_error().unwrap().is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -34,8 +34,11 @@ pub(super) fn test(global: &Global, wanted: &Wanted) -> Result<ExitCode> {
         // sent the request: nobody else sends it then.
         let trial = match Remote::find(global) {
             Ok(remote) if remote.answers().await => asked(&remote, &wanted.name, &ask).await?,
-            _ => {
-                complain("No instance answers on admin.listen: tried from here.");
+            unasked => {
+                complain(&match unasked {
+                    Ok(_) => "No instance answers on admin.listen: tried from here.".to_owned(),
+                    Err(error) => format!("Tried from here ({error:#})."),
+                });
                 match tried_here(global, &wanted.name, &ask).await? {
                     Some(trial) => trial,
                     None => return Ok(ExitCode::from(UNUSABLE)),

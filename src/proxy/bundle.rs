@@ -24,7 +24,7 @@ pub(super) struct Bundle {
     written: AtomicU64,
     /// When the last one ended, in milliseconds since the connection was opened.
     ended: AtomicU64,
-    /// When something was last read or written, likewise.
+    /// When some of it was last written, likewise.
     moved: AtomicU64,
 }
 
@@ -71,6 +71,7 @@ impl Bundle {
     /// Notes that so much of what was handed out was written.
     pub(super) fn wrote(&self, bytes: u32) {
         self.written.fetch_add(bytes.into(), Ordering::Relaxed);
+        self.moved.store(self.now(), Ordering::Relaxed);
     }
 
     /// Whether all was written that was handed out. It never is again once a stream was reset on which
@@ -79,12 +80,7 @@ impl Bundle {
         self.written.load(Ordering::Relaxed) >= self.handed.load(Ordering::Relaxed)
     }
 
-    /// Notes that something was read or written.
-    pub(super) fn moved(&self) {
-        self.moved.store(self.now(), Ordering::Relaxed);
-    }
-
-    /// How long neither anything was read or written, nor a stream has ended.
+    /// How long nothing that was handed out was written, and no stream has ended.
     pub(super) fn quiet(&self) -> Duration {
         let ended = self.ended.load(Ordering::Relaxed);
         let last = self.moved.load(Ordering::Relaxed).max(ended);

@@ -171,7 +171,7 @@ async fn over(bundle: &Bundle, caller: &Caller) {
         sleep(LOOK).await;
         let takes_all = bundle.is_written() && !caller.is_blocked();
         let patience = if takes_all { FAREWELL } else { HEAD_DEADLINE };
-        if bundle.is_idle() && bundle.quiet() >= patience {
+        if bundle.is_abused() || bundle.is_idle() && bundle.quiet() >= patience {
             return;
         }
     }
@@ -286,7 +286,6 @@ impl Read for MeteredStream {
         let mut read = ReadBuf::new(&mut this.buffer[..most]);
         ready!(Pin::new(&mut this.inner).poll_read(cx, read.unfilled()))?;
         this.meter.read(read.filled());
-        this.bundle.moved();
         if this.meter.is_flooded(this.bundle.given()) {
             return Poll::Ready(Err(io::Error::other("too many frames that carry nothing")));
         }
@@ -298,7 +297,6 @@ impl Read for MeteredStream {
 impl MeteredStream {
     /// Notes that the first `count` bytes of `bufs` were written.
     fn wrote(&mut self, bufs: &[IoSlice<'_>], mut count: usize) {
-        self.bundle.moved();
         for buf in bufs {
             let written = &buf[..count.min(buf.len())];
             count -= written.len();

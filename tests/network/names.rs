@@ -114,6 +114,31 @@ async fn names_below_local_are_asked_for_like_others() {
 }
 
 #[tokio::test]
+async fn many_names_are_found_that_are_the_first_to_be_asked_for() {
+    const COUNT: usize = 20;
+    let upstream = Upstream::start().await;
+    let names: Vec<_> = (0..COUNT).map(|n| format!("n{n}.test")).collect();
+    let server = NameServer::start(&format!("127.0.0.1 {}", names.join(" "))).await;
+    let tables = names.iter().enumerate().map(|(n, name)| {
+        let table = p(name, upstream.address().port(), "");
+        table.replace("connections.p", &format!("connections.p{n}"))
+    });
+    let keybearer = asking(&server, &tables.collect::<String>()).await;
+    let mut callers = Vec::new();
+    for n in 0..COUNT {
+        let mut caller = keybearer.caller().await;
+        caller
+            .send(keybearer.get(&format!("/p{n}/x")).bytes())
+            .await;
+        callers.push(caller);
+    }
+    for mut caller in callers {
+        let response = caller.response().await;
+        assert_eq!(response.status, 200, "{}", response.text());
+    }
+}
+
+#[tokio::test]
 async fn many_who_ask_at_once_are_one_question() {
     let upstream = Upstream::start().await;
     upstream.on("/base/x", once());

@@ -66,14 +66,15 @@ impl Resolver {
             let both: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
             return Ok(both.into());
         }
-        let system = self.system().await;
-        if let Some(addresses) = system.written(name) {
-            return Ok(addresses);
-        }
         loop {
+            // Another one where others are asked meanwhile.
+            let system = self.system().await;
+            if let Some(addresses) = system.written(name) {
+                return Ok(addresses);
+            }
             let (begin, then) = self.look(name, Instant::now());
             if let Some(done) = begin {
-                tokio::spawn(Arc::clone(self).lookup(Arc::clone(&system), name.into(), done));
+                tokio::spawn(Arc::clone(self).lookup(system, name.into(), done));
             }
             match then {
                 Then::Take(addresses) => return Ok(addresses),
@@ -116,7 +117,7 @@ impl Resolver {
         };
         if !system.is_current() {
             let servers = self.servers();
-            self.put(Arc::new(System::read(&servers)), &servers);
+            self.put(&Arc::new(System::read(servers)));
             self.expire();
         }
     }
@@ -135,9 +136,8 @@ impl Resolver {
     /// Looks a name up; who waits is told by `done` being dropped.
     async fn lookup(self: Arc<Self>, system: Arc<System>, name: Box<str>, done: watch::Sender<()>) {
         let found = query::query(&system, &name).await;
-        // What others say by now counts more.
-        let is_current = |now: &Arc<System>| Arc::ptr_eq(now, &system);
-        let is_asked = self.system.lock().as_ref().is_some_and(is_current);
+        // What others say who are asked by now counts more.
+        let is_asked = self.asks(&system);
         if is_asked && let Some(known) = self.known.lock().get_mut(&name) {
             known.learn(&name, found, Instant::now());
         }
@@ -150,20 +150,26 @@ impl Resolver {
         }
         let servers = self.servers();
         let reading = Arc::clone(&servers);
-        let system = match spawn_blocking(move || System::read(&reading)).await {
+        let system = match spawn_blocking(move || System::read(reading)).await {
             Ok(system) => Arc::new(system),
             // The runtime ends.
-            Err(_) => Arc::new(System::unread()),
+            Err(_) => Arc::new(System::unread(servers)),
         };
-        self.put(Arc::clone(&system), &servers);
+        self.put(&system);
         system
     }
 
     /// Keeps what was read, unless other servers are to be asked meanwhile.
-    fn put(&self, system: Arc<System>, servers: &Arc<[SocketAddr]>) {
-        if Arc::ptr_eq(&self.servers.lock(), servers) {
-            *self.system.lock() = Some(system);
+    fn put(&self, system: &Arc<System>) {
+        let mut kept = self.system.lock();
+        if self.asks(system) {
+            *kept = Some(Arc::clone(system));
         }
+    }
+
+    /// Whether it asks whom it is to ask.
+    fn asks(&self, system: &System) -> bool {
+        Arc::ptr_eq(&self.servers.lock(), &system.servers)
     }
 
     /// Has every name looked up again; what is known of it serves on if that fails.

@@ -28,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// `/etc/hosts`, and who is asked for other names, as they were read.
 pub(super) struct System {
+    /// Who is asked instead of those that the files name; none: those.
+    pub(super) servers: Arc<[SocketAddr]>,
     asker: Result<TokioResolver, String>,
     search: Vec<Name>,
     ndots: usize,
@@ -40,12 +42,12 @@ type Stamp = Option<(i64, i64, u64, u64)>;
 
 impl System {
     /// Reads the files; `servers` are asked instead of the system's, if there are any.
-    pub(super) fn read(servers: &[SocketAddr]) -> Self {
+    pub(super) fn read(servers: Arc<[SocketAddr]>) -> Self {
         // Before the content: a change in between is noticed afterwards.
         let stamps = stamps();
-        let (config, options) = match settings(servers) {
+        let (config, options) = match settings(&servers) {
             Ok(settings) => settings,
-            Err(why) => return Self::without(why, stamps),
+            Err(why) => return Self::without(why, servers, stamps),
         };
         let mut search = Vec::new();
         for domain in config.search().iter().chain(config.domain()) {
@@ -58,6 +60,7 @@ impl System {
             TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         *builder.options_mut() = options;
         Self {
+            servers,
             asker: builder.build().map_err(|error| error.to_string()),
             search,
             ndots,
@@ -67,12 +70,13 @@ impl System {
     }
 
     /// One that was not read, and knows nobody to ask.
-    pub(super) fn unread() -> Self {
-        Self::without("keybearer ends".to_owned(), [None; 2])
+    pub(super) fn unread(servers: Arc<[SocketAddr]>) -> Self {
+        Self::without("keybearer ends".to_owned(), servers, [None; 2])
     }
 
-    fn without(why: String, stamps: [Stamp; 2]) -> Self {
+    fn without(why: String, servers: Arc<[SocketAddr]>, stamps: [Stamp; 2]) -> Self {
         Self {
+            servers,
             asker: Err(why),
             search: Vec::new(),
             ndots: 1,

@@ -126,7 +126,7 @@ fn localhost_is_loopback() {
 
 #[test]
 fn names_are_completed_as_resolv_conf_says() {
-    let system = System::read(&["127.0.0.1:9".parse().unwrap()]);
+    let system = System::read([SocketAddr::from(([127, 0, 0, 1], 9))].into());
     let names = |name: &str| {
         let names = system.candidates(name).into_iter();
         names.map(|name| name.to_string()).collect::<Vec<_>>()
