@@ -17,6 +17,9 @@ use crate::request::strip::Strip;
 /// How much of what is kept is handed out at once, in bytes.
 const PIECE: usize = 64 << 10;
 
+/// Shorter pieces are copied to be kept, in bytes: each would hold the whole buffer that it was read into.
+const SHORT: usize = 2 << 10;
+
 /// A caller's content that is kept while it is streamed, up to a limit, so that it can be sent from
 /// its start once more: to the end, even where the first sending broke off before it.
 pub struct ReplayContent {
@@ -34,7 +37,7 @@ pub struct ReplayContent {
 /// What was read from the caller so far.
 struct Tape {
     incoming: Incoming,
-    kept: BytesMut,
+    kept: Kept,
     /// How many bytes are kept at the most.
     most: u64,
     /// How many bytes the caller announced.
@@ -69,7 +72,7 @@ impl ReplayContent {
         let announced = incoming.size_hint().exact();
         let tape = Tape {
             incoming,
-            kept: BytesMut::new(),
+            kept: Kept::default(),
             most,
             announced,
             reader: 0,
@@ -109,11 +112,9 @@ impl ReplayContent {
         if tape.reader != self.reader {
             return Poll::Ready(Some(Err(ReplayFault::Superseded)));
         }
-        let data = match tape.kept.get(self.position..) {
-            Some(rest) if !rest.is_empty() => {
-                Bytes::copy_from_slice(&rest[..rest.len().min(PIECE)])
-            }
-            _ => match ready!(tape.poll_incoming(cx)) {
+        let data = match tape.kept.at(self.position) {
+            Some(data) => data,
+            None => match ready!(tape.poll_incoming(cx)) {
                 Some(Ok(data)) => data,
                 end => return Poll::Ready(end),
             },
@@ -139,7 +140,7 @@ impl ReplayContent {
     /// Whether nothing is left.
     pub(super) fn is_end(&self) -> bool {
         let tape = self.tape.lock();
-        let is_read = tape.ended && self.position >= tape.kept.len();
+        let is_read = tape.ended && self.position >= tape.kept.length();
         self.left == Some(0) || is_read && (self.has_trailed || tape.trailers.is_none())
     }
 }
@@ -189,6 +190,52 @@ impl fmt::Debug for Spare {
     }
 }
 
+/// Content in the pieces in which it came, as far as they are long.
+#[derive(Default)]
+struct Kept {
+    /// Pieces, and where each begins.
+    pieces: Vec<(usize, Bytes)>,
+    /// Where what follows them begins, and that.
+    begin: usize,
+    rest: BytesMut,
+}
+
+impl Kept {
+    fn length(&self) -> usize {
+        self.begin + self.rest.len()
+    }
+
+    fn push(&mut self, data: &Bytes) {
+        if data.len() < SHORT {
+            return self.rest.extend_from_slice(data);
+        }
+        if !self.rest.is_empty() {
+            let rest = self.rest.split().freeze();
+            self.append(rest);
+        }
+        self.append(data.clone());
+    }
+
+    fn append(&mut self, piece: Bytes) {
+        let begin = self.begin;
+        self.begin += piece.len();
+        self.pieces.push((begin, piece));
+    }
+
+    /// What stands at a position, or some of it; none behind all.
+    fn at(&self, position: usize) -> Option<Bytes> {
+        if position >= self.begin {
+            let rest = self.rest.get(position - self.begin..)?;
+            let some = &rest[..rest.len().min(PIECE)];
+            return (!some.is_empty()).then(|| Bytes::copy_from_slice(some));
+        }
+        let behind = self.pieces.partition_point(|(begin, _)| *begin <= position);
+        let (begin, piece) = self.pieces.get(behind.checked_sub(1)?)?;
+        let offset = position - begin;
+        Some(piece.slice(offset..piece.len().min(offset + PIECE)))
+    }
+}
+
 impl Tape {
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, ReplayFault>>> {
         loop {
@@ -224,16 +271,16 @@ impl Tape {
         if !self.whole {
             return;
         }
-        let length = (self.kept.len() + data.len()) as u64;
+        let length = (self.kept.length() + data.len()) as u64;
         if self.spares == 0 || length > self.most {
             return self.forget();
         }
-        self.kept.extend_from_slice(data);
+        self.kept.push(data);
     }
 
     fn forget(&mut self) {
         self.whole = false;
-        self.kept = BytesMut::new();
+        self.kept = Kept::default();
     }
 }
 

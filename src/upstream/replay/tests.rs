@@ -86,7 +86,7 @@ async fn it_is_kept_only_while_somebody_may_send_it_again() {
     let (mut caller, incoming) = caller().await;
     let mut first = ReplayContent::new(incoming, MOST, None);
     let spares = [first.spare().unwrap(), first.spare().unwrap()];
-    let kept = |content: &ReplayContent| content.tape.lock().kept.len();
+    let kept = |content: &ReplayContent| content.tape.lock().kept.length();
     caller.write_all(b"four").await.unwrap();
     piece(&mut first).await;
     let [spare, other] = spares;
@@ -109,5 +109,34 @@ async fn what_is_too_long_is_not_kept() {
     assert!(content.spare().is_none(), "known beforehand");
     caller.write_all(b"twelve bytes").await.unwrap();
     assert_eq!(piece(&mut content).await, "twelve bytes");
-    assert_eq!(content.tape.lock().kept.len(), 0);
+    assert_eq!(content.tape.lock().kept.length(), 0);
+}
+
+#[test]
+fn what_is_kept_can_be_read_from_any_position() {
+    let lengths = [1, 5000, SHORT - 1, 3, SHORT, 0, 70_000, 2, 1];
+    let all: Vec<u8> = (0..=250).cycle().take(lengths.iter().sum()).collect();
+    let whole = Bytes::from(all);
+    let mut kept = Kept::default();
+    let mut begin = 0;
+    for length in lengths {
+        kept.push(&whole.slice(begin..begin + length));
+        begin += length;
+        assert_eq!(kept.length(), begin);
+    }
+    for start in (0..whole.len()).step_by(97).chain([whole.len() - 1]) {
+        let mut position = start;
+        while let Some(some) = kept.at(position) {
+            assert!(!some.is_empty() && some.len() <= PIECE);
+            assert!(
+                some == whole[position..position + some.len()],
+                "at {position}"
+            );
+            position += some.len();
+        }
+        assert_eq!(position, whole.len());
+    }
+    assert_eq!(kept.at(whole.len() + 1), None);
+    // Long pieces are not copied.
+    assert_eq!(kept.at(1).unwrap().as_ptr(), whole[1..].as_ptr());
 }
