@@ -71,14 +71,21 @@ async fn all_work(server: &AuthorizationServer, keybearer: &Keybearer, round: us
         if round == 0 {
             link(keybearer, name).await;
         }
-        // An answer of the upstream's own may be to a token that was withdrawn just now.
         let what = format!("{name} after {round} kills");
-        let settled = eventually(&what, async || {
+        eventually(&what, async || {
             let response = call(keybearer, &format!("/{name}/x")).await;
-            (response.status != 401).then_some(response)
-        });
-        let response = settled.await;
-        assert_eq!(response.status, 200, "{what}: {response:?}");
+            let text = response.text();
+            match response.status {
+                200 => return Some(()),
+                // The upstream's own, to a token that was withdrawn just now.
+                401 => {}
+                // A token of two seconds may be over before a busy machine has it.
+                503 if text.contains("\"retrying\"") => {}
+                _ => panic!("{what}: {response:?}"),
+            }
+            None
+        })
+        .await;
     }
     assert_eq!(server.reuses().await, 0, "after {round} kills");
 }
