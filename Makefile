@@ -22,6 +22,9 @@ ROAD_PACKAGES := tinyproxy squid dante-server microsocks dnsmasq-base nginx-ligh
 # What reads the service unit that is shipped, and passes listeners.
 SERVICE_TOOLS := systemd-analyze systemd-socket-activate
 SERVICE_PACKAGES := systemd
+# What scrapes the console, and reads the rules that are shipped.
+METRICS_TOOLS := prometheus promtool
+METRICS_PACKAGES := prometheus
 # The authorization server and the browser's driver for the tests of OAuth 2.0, and an AWS SDK; the
 # locks have their versions.
 NODE_MODULES := tests/aws/node_modules/.package-lock.json tests/oauth/node_modules/.package-lock.json
@@ -65,7 +68,7 @@ test-tools: build-tools $(PYTHON)
 
 .PHONY: client-tools
 client-tools: $(NODE_MODULES)
-	$(call install,chromium $(AWS_TOOLS) $(ROAD_TOOLS) $(SERVICE_TOOLS),chromium $(AWS_PACKAGES) $(ROAD_PACKAGES) $(SERVICE_PACKAGES))
+	$(call install,chromium $(AWS_TOOLS) $(ROAD_TOOLS) $(SERVICE_TOOLS) $(METRICS_TOOLS),chromium $(AWS_PACKAGES) $(ROAD_PACKAGES) $(SERVICE_PACKAGES) $(METRICS_PACKAGES))
 
 # npm writes this file last: an installation that broke off is made anew.
 %/node_modules/.package-lock.json: %/package.json %/package-lock.json

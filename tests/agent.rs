@@ -11,7 +11,7 @@ mod trust;
 use crate::harness::connection;
 
 /// A connection `erp` that goes through the agent `dc`.
-fn erp(base_url: &str, rest: &str) -> String {
+pub fn erp(base_url: &str, rest: &str) -> String {
     let rest = format!("network = {{ agent = \"dc\" }}\n{rest}");
     connection("erp", base_url, &rest)
 }

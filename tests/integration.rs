@@ -35,6 +35,7 @@ mod linking;
 mod mutual_tls;
 mod network;
 mod oauth;
+mod observability;
 mod rate;
 mod reload;
 mod scale;
