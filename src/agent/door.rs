@@ -20,7 +20,7 @@ use tracing::warn;
 const REFUSAL_DELAY: Duration = Duration::from_secs(1);
 
 /// Connections at a time that have not proved anything; others wait to be accepted.
-const MAX_UNPROVED: usize = 128;
+const MAX_UNPROVED: usize = 256;
 
 /// The same of one address, or of one network of IPv6: who keeps others waiting is not waited for.
 const MAX_OF_ONE: usize = 64;

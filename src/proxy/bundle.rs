@@ -26,6 +26,8 @@ pub(super) struct Bundle {
     ended: AtomicU64,
     /// When some of it was last written, likewise.
     moved: AtomicU64,
+    /// When the caller last told that it took some of it, likewise.
+    taken: AtomicU64,
 }
 
 impl Bundle {
@@ -39,6 +41,7 @@ impl Bundle {
             written: AtomicU64::new(0),
             ended: AtomicU64::new(0),
             moved: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
         }
     }
 
@@ -71,7 +74,16 @@ impl Bundle {
     /// Notes that so much of what was handed out was written.
     pub(super) fn wrote(&self, bytes: u32) {
         self.written.fetch_add(bytes.into(), Ordering::Relaxed);
+    }
+
+    /// Notes that some of it was written, at its frame's beginning or in it.
+    pub(super) fn moved(&self) {
         self.moved.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Notes that the caller has told that it took some of it.
+    pub(super) fn takes(&self) {
+        self.taken.store(self.now(), Ordering::Relaxed);
     }
 
     /// Whether all was written that was handed out. It never is again once a stream was reset on which
@@ -80,10 +92,14 @@ impl Bundle {
         self.written.load(Ordering::Relaxed) >= self.handed.load(Ordering::Relaxed)
     }
 
-    /// How long nothing that was handed out was written, and no stream has ended.
+    /// How long nothing that was handed out was written, and no stream has ended; where all was written,
+    /// how long the caller has not told that it takes it, either.
     pub(super) fn quiet(&self) -> Duration {
-        let ended = self.ended.load(Ordering::Relaxed);
-        let last = self.moved.load(Ordering::Relaxed).max(ended);
+        let load = |time: &AtomicU64| time.load(Ordering::Relaxed);
+        let mut last = load(&self.moved).max(load(&self.ended));
+        if self.is_written() {
+            last = last.max(load(&self.taken));
+        }
         Duration::from_millis(self.now().saturating_sub(last))
     }
 

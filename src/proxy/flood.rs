@@ -21,6 +21,7 @@ const BORNE_PER_SECOND: u64 = 1 << 10;
 /// A frame's type (RFC 9113 section 6).
 pub(super) const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
 /// Finds the frames in what passes in one direction, in pieces of any length.
@@ -34,6 +35,11 @@ pub(super) struct Frames {
 }
 
 impl Frames {
+    /// Whether what passes next belongs to a frame of this type.
+    pub(super) fn is_within(&self, kind: u8) -> bool {
+        self.left > 0 && self.head[3] == kind
+    }
+
     /// Tells type and length of each frame that begins in these bytes.
     pub(super) fn pass(&mut self, mut bytes: &[u8], mut begin: impl FnMut(u8, u32)) {
         while !bytes.is_empty() {
@@ -81,14 +87,17 @@ impl Meter {
         }
     }
 
-    /// Counts what was read.
-    pub(super) fn read(&mut self, bytes: &[u8]) {
+    /// Counts what was read; says whether the caller has told that it took something.
+    pub(super) fn read(&mut self, bytes: &[u8]) -> bool {
+        let mut takes = false;
         self.total += bytes.len() as u64;
         self.frames.pass(bytes, |kind, length| {
+            takes |= kind == WINDOW_UPDATE;
             if matches!(kind, DATA | HEADERS | CONTINUATION) {
                 self.useful += u64::from(length);
             }
         });
+        takes
     }
 
     /// Whether it is too much of what carries nothing, where the caller was given so many bytes.
@@ -114,7 +123,9 @@ mod tests {
         let mut meter = Meter::new(Instant::now());
         let mut bytes = PREFACE.to_vec();
         bytes.extend(frame(kind, length).repeat(count));
-        bytes.chunks(piece).for_each(|piece| meter.read(piece));
+        for piece in bytes.chunks(piece) {
+            meter.read(piece);
+        }
         meter.is_flooded(0)
     }
 

@@ -285,7 +285,9 @@ impl Read for MeteredStream {
         let most = READS.min(buf.remaining());
         let mut read = ReadBuf::new(&mut this.buffer[..most]);
         ready!(Pin::new(&mut this.inner).poll_read(cx, read.unfilled()))?;
-        this.meter.read(read.filled());
+        if this.meter.read(read.filled()) {
+            this.bundle.takes();
+        }
         if this.meter.is_flooded(this.bundle.given()) {
             return Poll::Ready(Err(io::Error::other("too many frames that carry nothing")));
         }
@@ -297,14 +299,19 @@ impl Read for MeteredStream {
 impl MeteredStream {
     /// Notes that the first `count` bytes of `bufs` were written.
     fn wrote(&mut self, bufs: &[IoSlice<'_>], mut count: usize) {
+        let mut moves = self.written.is_within(DATA);
         for buf in bufs {
             let written = &buf[..count.min(buf.len())];
             count -= written.len();
             self.written.pass(written, |kind, length| {
                 if kind == DATA {
+                    moves = true;
                     self.bundle.wrote(length);
                 }
             });
+        }
+        if moves {
+            self.bundle.moved();
         }
     }
 }

@@ -17,8 +17,9 @@ use crate::request::strip::Strip;
 /// How much of what is kept is handed out at once, in bytes.
 const PIECE: usize = 64 << 10;
 
-/// Shorter pieces are copied to be kept, in bytes: each would hold the whole buffer that it was read into.
-const SHORT: usize = 2 << 10;
+/// Shorter pieces are copied to be kept, in bytes: each would hold the whole buffer that it was read into,
+/// of 8 KiB at least.
+const SHORT: usize = 8 << 10;
 
 /// A caller's content that is kept while it is streamed, up to a limit, so that it can be sent from
 /// its start once more: to the end, even where the first sending broke off before it.

@@ -217,7 +217,7 @@ async fn who_proves_nothing_is_not_waited_for_and_whoever_is_no_agent_is_told_so
     let site = Site::start("").await;
     // More than may be unproved at a time, all of one address: an agent of another gets in meanwhile.
     let mut silent = Vec::new();
-    for _ in 0..150 {
+    for _ in 0..300 {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
         silent.push(socket.connect(site.agents).await.unwrap());

@@ -137,8 +137,12 @@ impl Resolver {
     async fn lookup(self: Arc<Self>, system: Arc<System>, name: Box<str>, done: watch::Sender<()>) {
         let found = query::query(&system, &name).await;
         // What others say who are asked by now counts more.
-        let is_asked = self.asks(&system);
-        if is_asked && let Some(known) = self.known.lock().get_mut(&name) {
+        let is_same = |now: &Arc<System>| now.is_like(&system);
+        let is_kept = self.system.lock().as_ref().is_none_or(is_same);
+        if is_kept
+            && self.asks(&system)
+            && let Some(known) = self.known.lock().get_mut(&name)
+        {
             known.learn(&name, found, Instant::now());
         }
         drop(done);

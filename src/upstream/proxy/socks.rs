@@ -34,12 +34,7 @@ impl Dialer {
             match self.ask_for(proxy, target, patience, journey).await {
                 Ok(stream) => return Ok(stream),
                 // What a proxy cannot reach may have another address.
-                Err(problem) if is_about_address(problem.kind()) => {
-                    // Of all, what it does not let through says most.
-                    if !last.as_ref().is_some_and(is_refusal) {
-                        last = Some(problem);
-                    }
-                }
+                Err(problem) if is_about_address(problem.kind()) => last = Some(problem),
                 Err(problem) => return Err(problem),
             }
         }
@@ -81,10 +76,6 @@ impl Dialer {
             Err(_) => Err(too_slow(hop, &shown, patience)),
         }
     }
-}
-
-fn is_refusal(problem: &Problem) -> bool {
-    problem.kind() == Kind::ProxyRefused
 }
 
 fn is_about_address(kind: Kind) -> bool {
