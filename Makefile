@@ -100,6 +100,10 @@ test: test-tools client-tools release ## Install what the tests need and run all
 	KEYBEARER_TEST_BIN=$(abspath $(RELEASE)) KEYBEARER_TEST_RELEASE=1 \
 	  cargo test --locked --test integration rate:: -- --ignored --nocapture
 
+.PHONY: screenshot
+screenshot: test-tools client-tools ## Take the documentation's picture of the console anew
+	KEYBEARER_TEST_PYTHON=$(abspath $(PYTHON)) cargo test --locked --test integration the_documentation_has_a_picture -- --ignored
+
 .PHONY: lint
 lint: test-tools ## Check format, lints, docs, dependencies and the Dockerfile
 	cargo fmt --check

@@ -266,6 +266,8 @@ kinds! {
     HostRefused = 421, "host-refused", "http_request_denied", "Misdirected request";
     /// A reload found the configuration invalid.
     ConfigRejected = 422, "config-rejected", "proxy_configuration_error", "Configuration rejected";
+    /// Too many wrong tokens came from the same address.
+    TooManyAttempts = 429, "too-many-attempts", "http_request_denied", "Too many attempts";
     /// The head is larger than can be read.
     HeadTooLarge = 431, "head-too-large", "http_request_error", "Request head too large";
     /// A fault of keybearer itself.

@@ -1,4 +1,7 @@
-//! Section 5: health, metrics, and who may ask.
+//! Section 5: health, metrics, the web page, and who may ask.
+
+mod browser;
+mod sessions;
 
 use crate::harness::{Keybearer, Process, RawClient, Setup, Upstream, connection, eventually};
 

@@ -58,7 +58,9 @@ impl Status {
             | Kind::WriteTimeout
             | Kind::ResponseTimeout => Self::DeadlineExceeded,
             Kind::NotLinkable | Kind::ConfigRejected => Self::FailedPrecondition,
-            Kind::ContentTooLarge | Kind::HeadTooLarge => Self::ResourceExhausted,
+            Kind::ContentTooLarge | Kind::HeadTooLarge | Kind::TooManyAttempts => {
+                Self::ResourceExhausted
+            }
             Kind::AgentRefused
             | Kind::Internal
             | Kind::ProtocolError

@@ -48,7 +48,7 @@ pub(super) fn admit(
 ) -> Result<Result<Admitted, Response<Bytes>>, Problem> {
     let snapshot = caller.proxy.reader.take();
     let (mut head, incoming) = request.into_parts();
-    record.wanted(snapshot.access_log, &head.uri);
+    record.wanted(snapshot.access_log, snapshot.admin.is_some(), &head.uri);
     let (live, prefix_len) = match routed(&snapshot, caller.local, &head, record)? {
         Ok(routed) => routed,
         Err(preflight) => return Ok(Err(preflight)),

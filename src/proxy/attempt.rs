@@ -7,6 +7,7 @@ use hyper::Request;
 use tokio::time::Instant;
 
 use super::body::Answer;
+use super::record::Record;
 use super::signed::Signature;
 use super::spare::{Spare, is_idempotent};
 use crate::auth::Prepared;
@@ -22,13 +23,13 @@ use crate::upstream::fault::Retry;
 /// upstream, and, for methods that may be repeated (RFC 9110 section 9.2.2), when the connection
 /// broke or was too slow and the content can be sent a second time.
 ///
-/// A signed one is signed anew then, by `signature`.
+/// A signed one is signed anew then, by `signature`; `record` counts, and says when it begins.
 pub(super) async fn send(
     live: &Live,
     prepared: &Prepared<'_>,
     slot: &mut Option<Request<Content>>,
     signature: Option<Signature<'_>>,
-    now: Instant,
+    record: &mut Record,
 ) -> Result<Response<Answer>, Problem> {
     if let Some(request) = slot {
         apply(request, prepared);
@@ -44,7 +45,7 @@ pub(super) async fn send(
     };
     let mut left = live.connection.retries;
     let mut attempt = Attempt {
-        now,
+        now: record.ready(),
         fresh: false,
         repeatable: false,
     };
@@ -73,6 +74,7 @@ pub(super) async fn send(
         }
         tracing::debug!(connection = %live.connection.name, problem = %failure.problem, "Trying again");
         left -= 1;
+        record.sent_again();
         attempt.fresh = true;
         attempt.now = Instant::now();
     }

@@ -201,7 +201,7 @@ impl Sending<'_> {
             return Box::pin(upgrade::send(proxy, live, prepared, head, upgrade)).await;
         }
         let slot = &mut admitted.request;
-        attempt::send(live, prepared, slot, signature, record.ready()).await
+        attempt::send(live, prepared, slot, signature, record).await
     }
 
     /// The answer; or that to a second request, if the first says that its credential has expired
@@ -235,6 +235,7 @@ impl Sending<'_> {
         };
         drop(response);
         record.waited();
+        record.replayed();
         admitted.request = Some(request);
         let response = self.exchange(&other, admitted, record).await?;
         let (expired, response) = expiry::is_sign(response, signals).await;

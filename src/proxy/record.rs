@@ -11,6 +11,7 @@ use tracing::{debug, info, warn};
 
 use super::Caller;
 use crate::live::Live;
+use crate::live::recent::Entry;
 use crate::problem::{Problem, grpc};
 use crate::request::answer;
 use crate::upstream::body::AnswerFault;
@@ -22,8 +23,10 @@ pub(super) struct Record {
     caller: Arc<Caller>,
     live: Option<Arc<Live>>,
     method: Method,
-    /// For the log line; none if nobody wants one.
+    /// The target; none if nobody wants it.
     path: Option<Uri>,
+    /// Whether there is to be a log line.
+    logs: bool,
     /// An allowed origin whose page may read the answer.
     origin: Option<HeaderValue>,
     begun: Instant,
@@ -33,6 +36,10 @@ pub(super) struct Record {
     status: Option<StatusCode>,
     bytes: u64,
     whole: bool,
+    retries: u32,
+    replayed: bool,
+    /// What was wrong, where the answer is our own.
+    problem: Option<Box<str>>,
     /// Whether the caller speaks gRPC, and cannot read problem details.
     is_grpc: bool,
 }
@@ -46,6 +53,7 @@ impl Record {
             live: None,
             method: request.method().clone(),
             path: None,
+            logs: false,
             origin: None,
             begun,
             ready: begun,
@@ -53,13 +61,17 @@ impl Record {
             status: None,
             bytes: 0,
             whole: false,
+            retries: 0,
+            replayed: false,
+            problem: None,
             is_grpc: is_grpc(request),
         })
     }
 
-    /// Remembers the target if a line is wanted.
-    pub(super) fn wanted(&mut self, access_log: bool, target: &Uri) {
-        self.path = access_log.then(|| target.clone());
+    /// Remembers the target if a line is wanted, or the console may show it.
+    pub(super) fn wanted(&mut self, access_log: bool, console: bool, target: &Uri) {
+        self.logs = access_log;
+        self.path = (access_log || console).then(|| target.clone());
     }
 
     /// Remembers an allowed origin.
@@ -92,6 +104,16 @@ impl Record {
         self.upstream = Some(at.saturating_duration_since(self.ready));
     }
 
+    /// Notes that it is sent again, as a connection failed.
+    pub(super) fn sent_again(&mut self) {
+        self.retries += 1;
+    }
+
+    /// Notes that it is sent again with another credential.
+    pub(super) fn replayed(&mut self) {
+        self.replayed = true;
+    }
+
     pub(super) fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
     }
@@ -99,6 +121,7 @@ impl Record {
     /// Remembers an answer of our own, and says what it was about.
     pub(super) fn refused(&mut self, problem: &Problem) {
         self.status = Some(problem.status());
+        self.problem = Some(problem.detail().into());
         let connection = self.connection();
         let (kind, detail) = (problem.kind().slug(), problem.detail());
         if problem.status().is_server_error() {
@@ -181,8 +204,29 @@ impl Drop for Record {
             .as_ref()
             .map_or(&self.caller.proxy.unrouted, |live| &live.metrics);
         metrics.answered(&self.method, status, duration, self.upstream);
-        if let Some(path) = &self.path {
-            self.log(path, status, duration);
+        let Some(path) = self.path.take() else {
+            return;
+        };
+        if self.logs {
+            self.log(&path, status, duration);
+        }
+        if let Some(live) = &self.live
+            && let Some(recent) = &live.recent
+        {
+            let entry = Entry {
+                begun: self.begun,
+                method: std::mem::take(&mut self.method),
+                path: String::new(),
+                status: self.status,
+                whole: duration,
+                upstream: self.upstream,
+                bytes: self.bytes,
+                retries: self.retries,
+                replayed: self.replayed,
+                aborted: !self.whole,
+                problem: self.problem.take(),
+            };
+            recent.note(entry, path.path());
         }
     }
 }
