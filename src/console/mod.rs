@@ -18,6 +18,7 @@
 //! | `GET /link/NAME` | a page from which a person can consent |
 //! | `GET /oauth/callback` | where providers send people back to |
 //! | `GET /api/status` | the instance itself, and what came of its last reload |
+//! | `GET /api/openapi.json` | the API's description (OpenAPI 3.1) |
 //! | `POST /api/reload` | reloads the configuration; 422 with all errors if it is invalid |
 //!
 //! A web page that somebody was lured to can reach this port, too: so only our own host names are
@@ -226,6 +227,7 @@ fn router(console: Console, exposure: Exposure) -> Router {
         .route("/api/connections/{name}/link/{id}", get(linking::outcome))
         .route("/api/connections/{name}/test", post(trial::run))
         .route("/api/external-id", post(external_id::external_id))
+        .route("/api/openapi.json", get(api::description))
         .route("/api/reload", post(api::reload))
         .route("/api/status", get(status::status))
         .route("/link/{name}", get(linking::page))
