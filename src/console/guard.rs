@@ -212,7 +212,7 @@ pub(super) fn refuse(problem: &Problem) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Listen;
+    use crate::config::{Edit, Listen};
     use crate::secret::Origin;
 
     fn guards(token: Option<&str>) -> Guards {
@@ -223,6 +223,7 @@ mod tests {
             },
             public_url: "https://keys.example".parse().unwrap(),
             token: token.map(|token| Secret::new(token, Origin::Literal)),
+            edit: Edit::Refused,
         };
         Guards::new(&settings, Exposure::Machine)
     }

@@ -11,6 +11,7 @@
 //! | `GET /api/connections/NAME/link/ID` | what came of a consent |
 //! | `POST /api/connections/NAME/test` | sends a request through a connection, and tells its phases |
 //! | `POST /api/external-id` | an AWS external ID, made if it never was |
+//! | `GET /new`, `POST /api/drafts`, `POST /api/connections` | [new connections](form) |
 //! | `GET /link/NAME` | a page from which a person can consent |
 //! | `GET /oauth/callback` | where providers send people back to |
 //! | `POST /api/reload` | reloads the configuration; 422 with all errors if it is invalid |
@@ -22,6 +23,7 @@ mod agents;
 mod api;
 mod connections;
 mod external_id;
+mod form;
 mod guard;
 mod linking;
 mod trial;
@@ -168,6 +170,7 @@ where
 
 fn router(console: Console, exposure: Exposure) -> Router {
     let reader = console.reader.clone();
+    let console = Arc::new(console);
     Router::new()
         .route("/healthz", get(api::healthz))
         .route("/readyz", get(api::readyz))
@@ -185,9 +188,10 @@ fn router(console: Console, exposure: Exposure) -> Router {
         .route("/api/reload", post(api::reload))
         .route("/link/{name}", get(linking::page))
         .route("/oauth/callback", get(linking::callback))
+        .merge(form::routes(Arc::clone(&console)))
         .fallback(api::not_found)
         .method_not_allowed_fallback(api::method_refused)
-        .with_state(Arc::new(console))
+        .with_state(console)
         .layer(middleware::from_fn_with_state(
             (reader, exposure),
             guard::check,

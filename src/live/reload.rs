@@ -186,6 +186,16 @@ impl Reloader {
         }
     }
 
+    /// Where it is loaded from.
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// What it is loaded through.
+    pub fn outside(&self) -> &(dyn Outside + Send + Sync) {
+        &*self.outside
+    }
+
     /// What was read last.
     pub fn sources(&self) -> Sources {
         self.state.lock().sources.clone()
