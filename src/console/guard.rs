@@ -312,7 +312,7 @@ pub(super) fn refuse(problem: &Problem) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Listen;
+    use crate::config::{Edit, Listen};
     use crate::secret::Origin;
 
     fn guards(token: Option<&str>) -> Guards {
@@ -323,6 +323,7 @@ mod tests {
             },
             public_url: "https://keys.example".parse().unwrap(),
             token: token.map(|token| Secret::new(token, Origin::Literal)),
+            edit: Edit::Refused,
         };
         let sessions = Arc::new(Sessions::new().unwrap());
         Guards::new(&settings, Exposure::Machine, sessions)

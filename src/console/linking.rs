@@ -220,6 +220,7 @@ fn document(visitor: &Visitor, status: StatusCode, title: &str, content: &Markup
         depth: Depth::Below,
         visitor,
         events: None,
+        scripts: &[],
         // Whoever comes back from a provider need not have proven anything.
         banner: Markup::default(),
     };

@@ -185,6 +185,7 @@ fn form(visitor: &Visitor, status: StatusCode, next: Option<&str>, why: Option<&
         depth: Depth::Top,
         visitor,
         events: None,
+        scripts: &[],
         banner: Markup::default(),
     };
     shell.page(status, &content)

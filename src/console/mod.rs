@@ -15,6 +15,7 @@
 //! | `GET /events` | what changes on it, as server-sent events |
 //! | `GET /assets/NAME` | its style and script |
 //! | `GET /login`, `POST /login`, `POST /logout` | a session for whoever has `admin.token` |
+//! | `GET /new`, `POST /api/drafts`, `POST /api/connections` | [new connections](form) |
 //! | `GET /link/NAME` | a page from which a person can consent |
 //! | `GET /oauth/callback` | where providers send people back to |
 //! | `GET /api/status` | the instance itself, and what came of its last reload |
@@ -31,6 +32,7 @@ mod assets;
 mod connections;
 mod events;
 mod external_id;
+mod form;
 mod guard;
 mod history;
 mod linking;
@@ -206,6 +208,7 @@ fn router(console: Console, exposure: Exposure) -> Router {
         exposure,
         sessions: Arc::clone(&console.sessions),
     };
+    let console = Arc::new(console);
     Router::new()
         .route("/", get(pages::list::page))
         .route("/agents", get(pages::agents::page))
@@ -232,9 +235,10 @@ fn router(console: Console, exposure: Exposure) -> Router {
         .route("/api/status", get(status::status))
         .route("/link/{name}", get(linking::page))
         .route("/oauth/callback", get(linking::callback))
+        .merge(form::routes(Arc::clone(&console)))
         .fallback(api::not_found)
         .method_not_allowed_fallback(api::method_refused)
-        .with_state(Arc::new(console))
+        .with_state(console)
         .layer(middleware::from_fn_with_state(gate, guard::check))
 }
 

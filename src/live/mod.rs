@@ -259,6 +259,16 @@ impl Publisher {
     }
 }
 
+/// A configuration as it would be in force, for whoever has this reader: nothing else learns of it.
+///
+/// # Errors
+/// A connection cannot be built.
+pub fn apart(config: &Config, parts: &Parts) -> Result<Reader, BuildError> {
+    let snapshot = build(config, None, parts)?;
+    parts.upstreams.ask(&config.server.dns);
+    Ok(Reader(Arc::new(ArcSwap::from_pointee(snapshot))))
+}
+
 fn let_agents_in(config: &Config, parts: &Parts) {
     let access = config
         .agents

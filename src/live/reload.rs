@@ -192,6 +192,11 @@ impl Reloader {
         &self.location
     }
 
+    /// What it is loaded through.
+    pub fn outside(&self) -> &(dyn Outside + Send + Sync) {
+        &*self.outside
+    }
+
     /// What was read last.
     pub fn sources(&self) -> Sources {
         self.state.lock().sources.clone()

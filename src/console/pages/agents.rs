@@ -12,7 +12,7 @@ use maud::{Markup, html};
 use super::super::Console;
 use super::super::guard::Visitor;
 use super::words::{bytes, countdown, duration};
-use super::{Depth, Region, Shell, banner};
+use super::{Depth, LIVE, Region, Shell, banner};
 
 /// The page.
 pub(in super::super) async fn page(
@@ -29,6 +29,7 @@ pub(in super::super) async fn page(
         depth: Depth::Top,
         visitor: &visitor,
         events: Some("view=agents"),
+        scripts: LIVE,
         banner: banner(&console),
     };
     shell.page(StatusCode::OK, &content)

@@ -14,7 +14,7 @@ use super::super::Console;
 use super::super::external_id;
 use super::super::guard::Visitor;
 use super::words::{bytes, countdown, duration, length, percent, rate, state};
-use super::{Depth, Region, Shell, banner, copied, encoded, plot, settings};
+use super::{Depth, LIVE, Region, Shell, banner, copied, encoded, plot, settings};
 use crate::auth::state::State as Standing;
 use crate::connection::Connection;
 use crate::live::Live;
@@ -32,6 +32,7 @@ pub(in super::super) async fn page(
         depth: Depth::Below,
         visitor: &visitor,
         events,
+        scripts: LIVE,
         banner: banner(&console),
     };
     let Some(live) = live else {

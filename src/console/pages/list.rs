@@ -15,7 +15,7 @@ use url::form_urlencoded;
 use super::super::Console;
 use super::super::guard::Visitor;
 use super::words::{countdown, duration, percent, rate, state};
-use super::{Depth, Region, Shell, banner, copied, encoded, plot};
+use super::{Depth, LIVE, Region, Shell, banner, copied, encoded, plot};
 use crate::auth::state::State as Standing;
 use crate::live::{Live, Snapshot};
 
@@ -171,6 +171,7 @@ pub(in super::super) async fn page(
         depth: Depth::Top,
         visitor: &visitor,
         events: Some(&events),
+        scripts: LIVE,
         banner: banner(&console),
     };
     shell.page(StatusCode::OK, &content)

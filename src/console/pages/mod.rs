@@ -74,6 +74,9 @@ impl Depth {
     }
 }
 
+/// What keeps a page up to date.
+const LIVE: &[&str] = &["console.js"];
+
 /// What stands around a page's own content.
 pub(super) struct Shell<'a> {
     pub(super) title: &'a str,
@@ -81,6 +84,8 @@ pub(super) struct Shell<'a> {
     pub(super) visitor: &'a Visitor,
     /// What the page's events are asked for by, after `/events?`; none if it has none.
     pub(super) events: Option<&'a str>,
+    /// Its scripts; none on the form of a login, and where providers lead people back to.
+    pub(super) scripts: &'a [&'a str],
     /// The banner's content; see [`banner`].
     pub(super) banner: Markup,
 }
@@ -101,9 +106,8 @@ impl Shell<'_> {
                     title { (self.title) " - keybearer" }
                     link rel="icon" type="image/svg+xml" href={ (root) "assets/icon.svg" };
                     link rel="stylesheet" href={ (root) "assets/console.css" };
-                    // Pages that providers lead back to, and the form, run nothing.
-                    @if self.events.is_some() {
-                        script src={ (root) "assets/console.js" } defer {}
+                    @for script in self.scripts {
+                        script src={ (root) "assets/" (script) } defer {}
                     }
                 }
                 body data-root=(root) data-events=[events] {
@@ -113,6 +117,7 @@ impl Shell<'_> {
                             a.brand href=(root) { "keybearer" }
                             a href=(root) { "Connections" }
                             a href={ (root) "agents" } { "Agents" }
+                            a href={ (root) "new" } { "New connection" }
                         }
                         p.live role="status" id="live" {}
                         @if self.visitor.has_session {
