@@ -15,7 +15,7 @@
 //! | `GET /events` | what changes on it, as server-sent events |
 //! | `GET /assets/NAME` | its style and script |
 //! | `GET /login`, `POST /login`, `POST /logout` | a session for whoever has `admin.token` |
-//! | `GET /new`, `POST /api/drafts`, `POST /api/connections` | [new connections](form) |
+//! | `GET /new`, `POST /api/drafts`, `POST /api/connections` | new connections: a form, what it makes, and its place in the configuration |
 //! | `GET /link/NAME` | a page from which a person can consent |
 //! | `GET /oauth/callback` | where providers send people back to |
 //! | `GET /api/status` | the instance itself, and what came of its last reload |

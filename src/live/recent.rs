@@ -26,8 +26,11 @@ pub struct Recent {
     next: AtomicUsize,
     /// Whether the last request failed.
     failing: AtomicBool,
-    chunks: [OnceLock<Box<Chunk>>; MOST / CHUNK],
+    /// On the heap, as most connections of a large configuration have no requests.
+    chunks: OnceLock<Box<Chunks>>,
 }
+
+type Chunks = [OnceLock<Box<Chunk>>; MOST / CHUNK];
 
 type Chunk = [Mutex<Option<Entry>>; CHUNK];
 
@@ -67,8 +70,9 @@ impl Recent {
             self.failing.store(is_failure, Ordering::Relaxed);
         }
         let place = self.next.fetch_add(1, Ordering::Relaxed) % MOST;
-        let chunk = self.chunks[place / CHUNK]
-            .get_or_init(|| Box::new([const { Mutex::new(None) }; CHUNK]));
+        let chunks = self.chunks.get_or_init(Default::default);
+        let chunk =
+            chunks[place / CHUNK].get_or_init(|| Box::new([const { Mutex::new(None) }; CHUNK]));
         let Some(mut slot) = chunk[place % CHUNK].try_lock() else {
             return;
         };
@@ -83,11 +87,23 @@ impl Recent {
 
     /// What is remembered, the last one first.
     pub fn list(&self) -> Vec<Entry> {
-        let chunks = self.chunks.iter().filter_map(OnceLock::get);
-        let places = chunks.flat_map(|chunk| chunk.iter());
-        let mut entries: Vec<_> = places.filter_map(|place| place.lock().clone()).collect();
+        let mut entries: Vec<_> = self
+            .places()
+            .filter_map(|place| place.lock().clone())
+            .collect();
         entries.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.begun));
         entries
+    }
+
+    fn places(&self) -> impl Iterator<Item = &Mutex<Option<Entry>>> {
+        let chunks = self
+            .chunks
+            .get()
+            .into_iter()
+            .flat_map(|chunks| chunks.iter());
+        chunks
+            .filter_map(OnceLock::get)
+            .flat_map(|chunk| chunk.iter())
     }
 
     /// Whether keybearer had to answer the last request itself with a server error.
@@ -97,9 +113,8 @@ impl Recent {
 
     /// The last request that keybearer had to answer itself with a server error.
     pub fn last_failure(&self) -> Option<Entry> {
-        let chunks = self.chunks.iter().filter_map(OnceLock::get);
         let mut last: Option<Entry> = None;
-        for place in chunks.flat_map(|chunk| chunk.iter()) {
+        for place in self.places() {
             let place = place.lock();
             if let Some(entry) = &*place
                 && entry.is_failure()
@@ -182,7 +197,7 @@ mod tests {
     fn a_place_in_use_is_left_alone() {
         let recent = Recent::default();
         recent.note(entry(Instant::now(), 200), "/0");
-        let chunk = recent.chunks[0].get().unwrap();
+        let chunk = recent.chunks.get().unwrap()[0].get().unwrap();
         let held = chunk[1].lock();
         // Nobody waits for it.
         recent.note(entry(Instant::now(), 200), "/1");

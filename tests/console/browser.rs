@@ -107,7 +107,7 @@ async fn pages_are_accessible_in_both_schemes_wide_and_narrow() {
     let settings = json!({
         "pictures": pictures,
         "pages": {
-            "list": "", "down": "connections/down", "drive": "connections/drive", "agents": "agents",
+            "list": "", "down": "connections/down", "drive": "connections/drive", "agents": "agents", "new": "new",
             "link": "link/drive", "none": "?q=nothing", "login": "login",
         },
     });

@@ -86,7 +86,10 @@ async fn the_description_has_every_path_of_the_api() {
     assert_eq!(described.status, 200);
     let described = described.json();
     assert_eq!(described["info"]["version"], env!("CARGO_PKG_VERSION"));
-    let source = include_str!("../../src/console/mod.rs");
+    let source = concat!(
+        include_str!("../../src/console/mod.rs"),
+        include_str!("../../src/console/form/mod.rs")
+    );
     let routes = source.split(".route(").skip(1);
     let paths: Vec<_> = routes.filter_map(|route| route.split('"').nth(1)).collect();
     let in_api = |path: &&&str| path.starts_with("/api/") || path.ends_with("z");

@@ -250,7 +250,7 @@ async fn paths_name_the_methods_that_they_take() {
         keybearer,
     } = World::start("").await;
     for (method, path, allow) in [
-        ("POST", "/api/connections", "GET,HEAD"),
+        ("PUT", "/api/connections", "GET,HEAD,POST"),
         ("DELETE", "/api/connections/drive", "GET,HEAD"),
         ("GET", "/api/connections/drive/link", "POST,DELETE"),
         ("POST", "/api/connections/drive/link/x", "GET,HEAD"),

@@ -296,7 +296,7 @@
     if (action === "write") {
       const { answer, told } = await post("./api/connections", sent);
       if (answer.status === 201) {
-        location.assign(answer.headers.get("Location"));
+        location.assign(`.${answer.headers.get("Location")}`);
         return;
       }
       showErrors(told.detail || `The console answered ${answer.status}`, told.errors || []);

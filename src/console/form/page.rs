@@ -12,11 +12,11 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use maud::{Markup, html};
 
+use super::super::guard::Visitor;
+use super::super::pages::{Depth, Shell, banner};
 use super::Forms;
 use super::controls::{error, field_of, required, row};
 use super::fields::{AUTH_TYPES, AuthType, CONNECTION, NAME, NETWORK, Need, TLS, TYPE};
-use super::super::guard::Visitor;
-use super::super::pages::{Depth, Shell, banner};
 use crate::config::Edit;
 use crate::config::source::Location;
 
