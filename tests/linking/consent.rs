@@ -27,7 +27,11 @@ async fn a_503_leads_to_a_linked_connection() {
 
     let page = keybearer.ask("GET", "/link/drive").send().await;
     assert_eq!(page.status, 200);
-    let (_, href) = page.text().split_once("href=\"").map(owned).unwrap();
+    let (_, href) = page
+        .text()
+        .split_once("id=\"link\" href=\"")
+        .map(owned)
+        .unwrap();
     let href = href.split('"').next().unwrap().replace("&amp;", "&");
     let landed = Person::new("jane").consent(&href).await;
     assert!(landed.body.contains("is linked"), "{landed:?}");
