@@ -1,6 +1,7 @@
 //! Section 1: the command line.
 
 mod checks;
+mod instance;
 mod shutdown;
 mod trials;
 

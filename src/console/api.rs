@@ -57,11 +57,7 @@ pub(super) async fn reload(State(console): State<Arc<Console>>) -> Response {
 
 fn rejection(rejected: &Rejected) -> Problem {
     let detail = "the configuration was not changed; mend what `errors` lists and reload again";
-    let errors = match rejected {
-        Rejected::Build(error) => json!([{ "message": error.to_string() }]),
-        Rejected::Config(diagnostics) => json!(diagnostics),
-    };
-    Problem::new(Kind::ConfigRejected, detail).with_errors(errors)
+    Problem::new(Kind::ConfigRejected, detail).with_errors(json!(rejected))
 }
 
 pub(super) async fn not_found() -> Response {

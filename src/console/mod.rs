@@ -13,6 +13,7 @@
 //! | `POST /api/external-id` | an AWS external ID, made if it never was |
 //! | `GET /link/NAME` | a page from which a person can consent |
 //! | `GET /oauth/callback` | where providers send people back to |
+//! | `GET /api/status` | the instance itself, and what came of its last reload |
 //! | `POST /api/reload` | reloads the configuration; 422 with all errors if it is invalid |
 //!
 //! A web page that somebody was lured to can reach this port, too: so only our own host names are
@@ -24,6 +25,7 @@ mod connections;
 mod external_id;
 mod guard;
 mod linking;
+mod status;
 mod trial;
 
 use std::io;
@@ -183,6 +185,7 @@ fn router(console: Console, exposure: Exposure) -> Router {
         .route("/api/connections/{name}/test", post(trial::run))
         .route("/api/external-id", post(external_id::external_id))
         .route("/api/reload", post(api::reload))
+        .route("/api/status", get(status::status))
         .route("/link/{name}", get(linking::page))
         .route("/oauth/callback", get(linking::callback))
         .fallback(api::not_found)

@@ -1,11 +1,12 @@
 //! From a changed file to a published snapshot, or to a report that changes nothing.
 
+mod last;
 mod watcher;
 
-use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -13,9 +14,10 @@ use tokio::time::timeout;
 use tracing::level_filters::LevelFilter;
 use tracing::{error, info, warn};
 
+pub use self::last::{LastLoad, Rejected};
 use self::watcher::Watcher;
-use super::{BuildError, Publisher};
-use crate::config::diagnostic::{Diagnostic, Diagnostics};
+use super::Publisher;
+use crate::config::diagnostic::Diagnostic;
 use crate::config::source::{Location, Outside, Sources};
 use crate::config::{self, Config, Listen, LogFormat, Store};
 use crate::metrics::Metrics;
@@ -37,6 +39,8 @@ pub struct Reloader {
     metrics: Metrics,
     set_level: Box<dyn Fn(LevelFilter) + Send + Sync>,
     state: Mutex<State>,
+    started: SystemTime,
+    last: ArcSwap<LastLoad>,
 }
 
 /// What was read last, whether it was published or not.
@@ -95,24 +99,6 @@ pub enum Cause {
     Signal,
 }
 
-/// Why a configuration was not published.
-#[derive(Debug)]
-pub enum Rejected {
-    /// A connection cannot be built.
-    Build(BuildError),
-    /// The files are wrong.
-    Config(Diagnostics),
-}
-
-impl fmt::Display for Rejected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Build(error) => error.fmt(f),
-            Self::Config(diagnostics) => diagnostics.fmt(f),
-        }
-    }
-}
-
 impl Reloader {
     /// Reloads from where `config` was loaded; `set_level` changes the log's level.
     pub fn new(
@@ -129,6 +115,7 @@ impl Reloader {
             started: Fixed::of(config),
         });
         point_out(config);
+        let last = LastLoad::now(None);
         Self {
             location,
             outside,
@@ -136,6 +123,8 @@ impl Reloader {
             metrics,
             set_level,
             state,
+            started: last.at,
+            last: ArcSwap::from_pointee(last),
         }
     }
 
@@ -144,7 +133,7 @@ impl Reloader {
     ///
     /// # Errors
     /// Everything that is wrong: nothing was changed.
-    pub fn reload(&self, cause: Cause) -> Result<Option<u64>, Rejected> {
+    pub fn reload(&self, cause: Cause) -> Result<Option<u64>, Arc<Rejected>> {
         // Held throughout: one reload at a time, in the order of their reads.
         let mut state = self.state.lock();
         let loaded = config::load(&self.location, &*self.outside);
@@ -160,12 +149,16 @@ impl Reloader {
         match published {
             Ok((config, generation)) => {
                 self.metrics.reloaded(Some(generation));
+                self.last.store(Arc::new(LastLoad::now(None)));
                 self.took_force(&config, generation, &state.started);
                 Ok(Some(generation))
             }
             Err(rejected) => {
                 self.metrics.reloaded(None);
                 report(&rejected);
+                let rejected = Arc::new(rejected);
+                let last = LastLoad::now(Some(Arc::clone(&rejected)));
+                self.last.store(Arc::new(last));
                 Err(rejected)
             }
         }
@@ -182,6 +175,21 @@ impl Reloader {
         for key in started.changed_keys(&Fixed::of(config)) {
             warn!(key, "Setting changes with a restart only");
         }
+    }
+
+    /// What came of the last load; a look at files that had not changed is none.
+    pub fn last(&self) -> Arc<LastLoad> {
+        self.last.load_full()
+    }
+
+    /// When the first configuration was put in force.
+    pub fn started(&self) -> SystemTime {
+        self.started
+    }
+
+    /// Where the configuration is.
+    pub fn location(&self) -> &Location {
+        &self.location
     }
 
     /// What was read last.
