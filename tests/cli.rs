@@ -2,6 +2,7 @@
 
 mod checks;
 mod failures;
+mod init;
 mod instance;
 mod shutdown;
 mod terminals;
@@ -40,6 +41,7 @@ async fn help_teaches() {
     }
     for command in [
         "run",
+        "init",
         "check",
         "test",
         "link",
@@ -99,7 +101,7 @@ async fn completions_are_scripts_of_their_shell() {
         let exit = setup.run_bare(&["completions", shell]).await;
         assert_eq!(exit.code, Some(0), "{shell}: {}", exit.stderr);
         assert!(exit.stdout.contains(mark), "{shell}: {}", exit.stdout);
-        for word in ["check", "status", "watch", "interval"] {
+        for word in ["check", "init", "secret-env", "status", "watch", "interval"] {
             assert!(exit.stdout.contains(word), "{shell}: no {word}");
         }
     }

@@ -4,13 +4,14 @@ pub(super) const SHORT: &str = "\
 Examples:
   keybearer                                   start with the embedded default
   curl http://127.0.0.1:8080/echo/hello       see what it adds
+  keybearer init                              write a first configuration
   keybearer check --config keybearer.toml     validate before you start
   keybearer test jira --path /myself          try a connection
   keybearer status --watch                    see where all of them stand
   keybearer --config /etc/keybearer run       merge a folder of TOML files";
 
 pub(super) const LONG: &str = "\
-A first configuration:
+A first configuration, as `keybearer init` writes one:
   [connections.jira]
   base_url = \"https://example.atlassian.net/rest/api/3\"
   auth = { type = \"basic\", username = \"me@example.com\", password = { env = \"JIRA_TOKEN\" } }
@@ -23,6 +24,18 @@ Examples:
   keybearer run --config /etc/keybearer                 all *.toml files of a folder
   keybearer run --log-format json --log-level debug     for a log collector, and in detail
   kill -HUP PID                                         read the configuration again, now";
+
+pub(super) const INIT: &str = "\
+Examples:
+  keybearer init
+      ask for everything
+  keybearer init --name github --base-url https://api.github.com --auth bearer \\
+      --secret-env GITHUB_TOKEN
+      ask for nothing: for scripts, too
+  keybearer init --name crm --base-url https://api.example.com \\
+      --auth oauth2_client_credentials --token-url https://login.example.com/token \\
+      --client-id keybearer --secret-file crm-secret --output conf/crm.toml
+      another kind, in another place";
 
 pub(super) const CHECK: &str = "\
 Examples:

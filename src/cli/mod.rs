@@ -8,6 +8,7 @@ mod examples;
 mod exchange;
 mod external_id;
 mod health;
+mod init;
 mod link;
 mod listeners;
 mod logging;
@@ -74,6 +75,14 @@ enum Command {
     /// configuration is invalid or a listener cannot be bound.
     #[command(after_help = examples::RUN)]
     Run,
+    /// Write a first configuration, with one connection
+    ///
+    /// Asks on a terminal for what no option gives: the connection's name, its base URL, how the API
+    /// behind it authenticates, and where the secret is. The secret itself is neither asked for nor
+    /// written. The file is validated before it is kept, readable by its owner only, and replaces none
+    /// without --force. Ends with 2, and nothing written, if it cannot be.
+    #[command(after_help = examples::INIT)]
+    Init(Box<init::Arguments>),
     /// Read and validate the whole configuration as `run` would
     ///
     /// Prints one line per connection: name, prefix, base URL, auth type, and where each secret
@@ -159,6 +168,7 @@ fn command() -> anyhow::Result<ExitCode> {
     let Arguments { global, command } = Arguments::parse();
     match command {
         None | Some(Command::Run) => run::run(&global),
+        Some(Command::Init(arguments)) => init::init(&global, &arguments),
         Some(Command::Check(wanted)) => check::check(&global, &wanted),
         Some(Command::Test(wanted)) => trial::test(&global, &wanted),
         Some(Command::Health) => health::health(&global),

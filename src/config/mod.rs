@@ -26,7 +26,7 @@ use self::compile::{compile, names};
 use self::diagnostic::{Diagnostic, Diagnostics};
 use self::fault::Faults;
 use self::gather::gather;
-pub(crate) use self::shape::nearest;
+pub(crate) use self::shape::{is_variable_name, nearest};
 use self::source::{Location, Outside, Reader, Sources};
 use crate::connection::Connection;
 use crate::connection::agents::Access;

@@ -1,7 +1,7 @@
 //! A command at a terminal of its own, whose screen can be read.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -107,6 +107,11 @@ impl Terminal {
             assert!(!late, "no `{text}` on the screen:\n{}", self.screen());
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
+    }
+
+    /// Types.
+    pub fn keys(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
     }
 
     /// Gives it another size, and tells it so.
