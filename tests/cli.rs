@@ -1,8 +1,13 @@
 //! Section 1: the command line.
 
 mod checks;
+mod failures;
+mod init;
+mod instance;
 mod shutdown;
+mod terminals;
 mod trials;
+mod watch;
 
 use crate::harness::{Process, Setup, Upstream, connection, executable};
 
@@ -34,10 +39,22 @@ async fn help_teaches() {
             );
         }
     }
-    for command in ["run", "check", "test", "external-id", "completions"] {
+    for command in [
+        "run",
+        "init",
+        "check",
+        "test",
+        "link",
+        "external-id",
+        "status",
+        "agent",
+        "completions",
+    ] {
         let exit = setup.run_bare(&[command, "--help"]).await;
         assert_eq!(exit.code, Some(0), "{command}");
-        assert!(exit.stdout.contains("Usage"), "{command}: {}", exit.stdout);
+        for text in ["Usage", "Examples:\n  ", &format!("keybearer {command}")] {
+            assert!(exit.stdout.contains(text), "{command}: {}", exit.stdout);
+        }
     }
     let exit = setup.run_bare(&["--version"]).await;
     assert_eq!(exit.code, Some(0));
@@ -84,7 +101,9 @@ async fn completions_are_scripts_of_their_shell() {
         let exit = setup.run_bare(&["completions", shell]).await;
         assert_eq!(exit.code, Some(0), "{shell}: {}", exit.stderr);
         assert!(exit.stdout.contains(mark), "{shell}: {}", exit.stdout);
-        assert!(exit.stdout.contains("check"), "{shell}");
+        for word in ["check", "init", "secret-env", "status", "watch", "interval"] {
+            assert!(exit.stdout.contains(word), "{shell}: no {word}");
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! `keybearer check`: the configuration as `run` would read it, told without its secrets.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -9,17 +10,37 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::connect::{Here, Tester};
-use super::remote::{Remote, wait_for};
-use super::trial::table;
-use super::{Global, UNUSABLE, complain, load, print};
+use super::output::{BAD, DOUBTFUL, GOOD, STRONG, complain, painted, print_json, show, warn};
+use super::progress::Progress;
+use super::remote::{Patience, wait_for};
+use super::table::{hanging, width};
+use super::trial::{reached, table};
+use super::{Global, UNUSABLE, load};
 use crate::auth::credentials::Credentials;
 use crate::config::Config;
-use crate::config::diagnostic::Diagnostics;
+use crate::config::diagnostic::{Diagnostics, printable};
 use crate::connection::Connection;
 use crate::live::{Parts, Publisher, expiry};
 use crate::metrics::Metrics;
 use crate::proxy::trial::Trial;
 use crate::upstream::Upstreams;
+
+/// What is asked for.
+#[derive(Debug, clap::Args)]
+pub(super) struct Wanted {
+    /// Try each connection, too: name, proxy or agent, TLS, clock, credential
+    ///
+    /// Sends one harmless request (HEAD, or what `allow` leaves of GET and OPTIONS) to the base
+    /// URL of each. The running instance sends it, if one answers on admin.listen; else this
+    /// process does, with the configured store. Ends with 1 if a connection fails.
+    #[arg(long)]
+    connect: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    patience: Patience,
+}
 
 /// Connections that are tried at the same time.
 const AT_ONCE: usize = 16;
@@ -27,7 +48,8 @@ const AT_ONCE: usize = 16;
 /// Certificates that end within so many days are pointed out.
 const SOON: i64 = 30;
 
-pub(super) fn check(global: &Global, connect: bool, json: bool) -> anyhow::Result<ExitCode> {
+pub(super) fn check(global: &Global, wanted: &Wanted) -> anyhow::Result<ExitCode> {
+    let json = wanted.json;
     let found = match load(global)? {
         Ok(found) => found,
         Err(diagnostics) => return reject(&diagnostics, json),
@@ -51,25 +73,24 @@ pub(super) fn check(global: &Global, connect: bool, json: bool) -> anyhow::Resul
     let mut lines: Vec<_> = connections
         .map(|connection| Line::of(connection, now))
         .collect();
-    if connect {
-        let tried = wait_for(tried(global, &found.config))?;
+    if wanted.connect {
+        let tried = wait_for(tried(global, &wanted.patience, &found.config))?;
         for (line, trial) in lines.iter_mut().zip(tried) {
             line.trial = Some(trial);
         }
     }
     if json {
-        print(&json_line(&Report {
+        print_json(&Report {
             valid: true,
             connections: &lines,
             warnings: &warnings,
             errors: None,
-        })?)?;
+        })?;
     } else {
-        let table: String = lines.iter().map(Line::text).collect();
-        print(table.as_bytes())?;
-        for warning in &warnings {
-            complain(&format!("warning: {warning}"));
-        }
+        let width = width();
+        let text: String = lines.iter().map(|line| line.text(width)).collect();
+        show(&text)?;
+        warnings.iter().for_each(|text| warn(text));
         complain(&summary(&found.config, &found.location.to_string()));
     }
     if !json {
@@ -77,7 +98,7 @@ pub(super) fn check(global: &Global, connect: bool, json: bool) -> anyhow::Resul
             .iter()
             .filter_map(|line| Some((line, line.doubt.as_ref()?)))
         {
-            complain(&format!("warning: connections.{}.auth: {doubt}", line.name));
+            warn(&format!("connections.{}.auth: {doubt}", line.name));
         }
     }
     let failed = lines.iter().filter(|line| !line.is_good()).count();
@@ -91,11 +112,16 @@ pub(super) fn check(global: &Global, connect: bool, json: bool) -> anyhow::Resul
 }
 
 /// Each connection, tried; in the order of the configuration.
-async fn tried(global: &Global, config: &Config) -> anyhow::Result<Vec<Trial>> {
-    let tester = match Remote::find(global) {
-        Ok(remote) if remote.answers().await => Tester::Instance(remote),
-        _ => {
-            complain("No instance answers on admin.listen: connections are tried from here.");
+async fn tried(
+    global: &Global,
+    patience: &Patience,
+    config: &Config,
+) -> anyhow::Result<Vec<Trial>> {
+    let progress = Progress::new("Looking for the running instance");
+    let tester = match reached(global, patience, &progress).await? {
+        Ok(remote) => Tester::Instance(Box::new(remote)),
+        Err(unasked) => {
+            progress.aside(|| complain(&format!("Tried from here: {unasked:#}.")));
             Tester::Here(Here::new(config)?)
         }
     };
@@ -111,10 +137,24 @@ async fn tried(global: &Global, config: &Config) -> anyhow::Result<Vec<Trial>> {
             (index, tester.run(&connection).await)
         });
     }
-    let mut trials = tasks.join_all().await;
+    let mut waited: BTreeSet<_> = config.connections.iter().map(|one| &*one.name).collect();
+    let mut trials = Vec::new();
+    progress.say(waiting(&waited));
+    while let Some(tried) = tasks.join_next().await {
+        let (index, trial) = tried?;
+        waited.remove(&*trial.connection);
+        progress.say(waiting(&waited));
+        trials.push((index, trial));
+    }
     tester.settle().await;
     trials.sort_unstable_by_key(|(index, _)| *index);
     Ok(trials.into_iter().map(|(_, trial)| trial).collect())
+}
+
+/// Whom the command waits for.
+fn waiting(names: &BTreeSet<&str>) -> String {
+    let names: Vec<_> = names.iter().copied().collect();
+    format!("Trying {}", names.join(", "))
 }
 
 fn reject(diagnostics: &Diagnostics, json: bool) -> anyhow::Result<ExitCode> {
@@ -125,9 +165,9 @@ fn reject(diagnostics: &Diagnostics, json: bool) -> anyhow::Result<ExitCode> {
             warnings: &[],
             errors: Some(diagnostics),
         };
-        print(&json_line(&report)?)?;
+        print_json(&report)?;
     } else {
-        complain(&diagnostics.to_string());
+        super::reject(diagnostics);
     }
     Ok(ExitCode::from(UNUSABLE))
 }
@@ -136,12 +176,6 @@ fn summary(config: &Config, location: &str) -> String {
     let count = config.connections.len();
     let plural = if count == 1 { "" } else { "s" };
     format!("{location} is valid: {count} connection{plural}")
-}
-
-fn json_line(report: &Report<'_>) -> serde_json::Result<Vec<u8>> {
-    let mut line = serde_json::to_vec_pretty(report)?;
-    line.push(b'\n');
-    Ok(line)
 }
 
 #[derive(Serialize)]
@@ -216,7 +250,7 @@ impl<'a> Line<'a> {
         self.trial.as_ref().is_none_or(Trial::is_answered)
     }
 
-    fn text(&self) -> String {
+    fn text(&self, width: Option<usize>) -> String {
         let Self {
             name,
             prefix,
@@ -248,25 +282,33 @@ impl<'a> Line<'a> {
         let certificate = certificate.map_or_else(String::new, |certificate| {
             format!(", client certificate until {}", certificate.not_after)
         });
-        let trial = self.trial.as_ref().map_or_else(String::new, tried_text);
-        format!(
-            "{name}: {prefix}{hosts} -> {base_url}{proxy}, {auth}{secrets}{certificate}\n{trial}"
-        )
+        let trial = self.trial.as_ref();
+        let trial = trial.map_or_else(String::new, |trial| tried_text(trial, width));
+        let way = format!("{prefix}{hosts} -> {base_url}{proxy}, {auth}{secrets}{certificate}");
+        let lead = format!("{}: ", painted(STRONG, name));
+        hanging(&lead, &way, width) + &trial
     }
 }
 
 /// What came of a try, below the connection's line.
-fn tried_text(trial: &Trial) -> String {
+fn tried_text(trial: &Trial, width: Option<usize>) -> String {
     let mut text = table(trial);
-    match (&trial.failure, trial.is_answered()) {
-        (None, _) => text += "  ok\n",
-        (Some(failure), true) => text += &format!("  ok, but {failure}\n"),
-        (Some(failure), false) => text += &format!("  failed: {failure}\n"),
-    }
+    let failure = trial.failure.as_deref().map(printable);
+    text += &match (failure, trial.is_answered()) {
+        (None, _) => format!("  {}\n", painted(GOOD, "ok")),
+        (Some(failure), true) => {
+            let lead = format!("  {}, but ", painted(DOUBTFUL, "ok"));
+            hanging(&lead, &failure, width)
+        }
+        (Some(failure), false) => {
+            let lead = format!("  {}: ", painted(BAD, "failed"));
+            hanging(&lead, &failure, width)
+        }
+    };
     if let Some(days) = trial.certificate_days_left.filter(|days| *days <= SOON) {
-        text += &format!(
-            "  the upstream's certificate has {days} days left; it must be renewed there\n"
-        );
+        let told =
+            format!("the upstream's certificate has {days} days left; it must be renewed there");
+        text += &hanging("  ", &told, width);
     }
     if let Some(link) = &trial.link {
         text += &format!(

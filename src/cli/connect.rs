@@ -21,7 +21,7 @@ pub(super) enum Tester {
     /// This process.
     Here(Here),
     /// The instance that runs, with its store, pools and tunnels.
-    Instance(Remote),
+    Instance(Box<Remote>),
 }
 
 impl Tester {
@@ -36,11 +36,7 @@ impl Tester {
             },
             Self::Instance(remote) => match asked(remote, name, &ask).await {
                 Ok(trial) => trial,
-                Err(error) => Trial::failed(
-                    connection,
-                    &ask,
-                    format!("the running instance does not try it: {error:#}"),
-                ),
+                Err(error) => Trial::failed(connection, &ask, format!("{error:#}")),
             },
         }
     }

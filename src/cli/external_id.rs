@@ -6,32 +6,61 @@ use anyhow::{Result, anyhow, bail};
 use http::Method;
 use serde_json::json;
 
-use super::remote::{Refused, Remote, run};
-use super::{Global, UNUSABLE, complain, load, print};
+use super::output::{complain, print, print_json};
+use super::progress::Progress;
+use super::remote::{Patience, Refused, Remote, Unasked, run};
+use super::{Global, UNUSABLE, load, reject};
 use crate::auth::aws::external_id::Told;
 use crate::auth::slot;
+use crate::connection::aws::{ExternalId, InvalidExternalId};
 
-pub(super) fn external_id(global: &Global, scope: Option<&str>, json: bool) -> Result<ExitCode> {
+/// What is asked for.
+#[derive(Debug, clap::Args)]
+pub(super) struct Wanted {
+    /// The ID of this scope (external_id = { scope = "NAME" }), not the whole deployment's
+    #[arg(long, value_name = "NAME", value_parser = scope)]
+    scope: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    patience: Patience,
+}
+
+pub(super) fn external_id(global: &Global, wanted: &Wanted) -> Result<ExitCode> {
+    let scope = wanted.scope.as_deref();
     run(async {
+        let progress = Progress::new("Asking the running instance");
         // The instance has the store to itself, so it is asked first.
-        let told = match ask(global, scope).await {
+        let told = match ask(global, &wanted.patience, scope).await {
             Ok(told) => told,
-            Err(error) if error.is::<Refused>() => return Err(error),
+            Err(error) if is_refused(&error) => return Err(error),
             Err(unasked) => match open(global, scope, &unasked).await? {
                 Some(told) => told,
                 None => return Ok(ExitCode::from(UNUSABLE)),
             },
         };
-        match json {
-            true => print(pretty(&told)?.as_bytes())?,
+        drop(progress);
+        match wanted.json {
+            true => print_json(&told)?,
             false => show(&told)?,
         }
         Ok(ExitCode::SUCCESS)
     })
 }
 
-async fn ask(global: &Global, scope: Option<&str>) -> Result<Told> {
-    let remote = Remote::find(global)?;
+/// The name of a scope.
+fn scope(text: &str) -> Result<String, InvalidExternalId> {
+    ExternalId::of_scope(text).map(|_| text.to_owned())
+}
+
+/// Whether an instance is there, and does not tell.
+fn is_refused(error: &anyhow::Error) -> bool {
+    error.is::<Refused>() || Unasked::is_refusal(error)
+}
+
+async fn ask(global: &Global, patience: &Patience, scope: Option<&str>) -> Result<Told> {
+    let remote = Remote::find(global, patience)?;
     let wanted = json!({ "scope": scope });
     let told = remote
         .ask(Method::POST, "/api/external-id", Some(&wanted))
@@ -48,7 +77,7 @@ async fn open(
     let config = match load(global)? {
         Ok(found) => found.config,
         Err(diagnostics) => {
-            complain(&diagnostics.to_string());
+            reject(&diagnostics);
             return Ok(None);
         }
     };
@@ -62,8 +91,8 @@ async fn open(
 
 /// The ID, an empty line, the policy; and to the person what to do with them.
 fn show(told: &Told) -> Result<()> {
-    let policy = pretty(&told.trust_policy)?;
-    print(format!("{}\n\n{policy}", told.external_id).as_bytes())?;
+    let policy = serde_json::to_string_pretty(&told.trust_policy)?;
+    print(format!("{}\n\n{policy}\n", told.external_id).as_bytes())?;
     complain(
         "\nThis is the trust policy of each role that is assumed with this ID. Put the ARN of the user or role\nwhose keys keybearer has in place of the principal; `aws sts get-caller-identity` tells it.",
     );
@@ -76,8 +105,4 @@ fn show(told: &Told) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn pretty(value: &impl serde::Serialize) -> Result<String> {
-    Ok(serde_json::to_string_pretty(value)? + "\n")
 }

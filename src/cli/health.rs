@@ -21,7 +21,7 @@ pub(super) fn health(global: &Global) -> anyhow::Result<ExitCode> {
     // Only the address is asked for: a file that was spoilt meanwhile says nothing of the instance,
     // which goes on with what it had.
     let location = locate(global.config.as_deref(), &Process)?;
-    let Some(Admin { listen, .. }) = config::console(&location, &Process) else {
+    let Some(Admin { listen, .. }) = config::console(&location, &Process).admin else {
         bail!("admin.listen is \"off\": nothing can be asked");
     };
     match ask(&listen) {

@@ -4,18 +4,22 @@
 mod agent;
 mod check;
 mod connect;
+mod examples;
 mod exchange;
 mod external_id;
 mod health;
+mod init;
 mod link;
 mod listeners;
 mod logging;
+mod output;
+mod progress;
 mod remote;
 mod run;
 mod status;
+mod table;
 mod trial;
 
-use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -24,10 +28,11 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use tracing::level_filters::LevelFilter;
 
+use self::output::{complain, print};
 use crate::auth::courier;
+use crate::config::diagnostic::Diagnostics;
 use crate::config::source::{Location, Process, locate};
 use crate::config::{self, Config, LogFormat, source::Sources};
-use crate::connection::aws::{ExternalId, InvalidExternalId};
 
 /// A credential-injecting reverse proxy: apps call localhost, keybearer adds the keys
 ///
@@ -35,7 +40,7 @@ use crate::connection::aws::{ExternalId, InvalidExternalId};
 /// connection's base URL, takes out whatever credential the caller sent, adds the connection's
 /// own, and forwards.
 #[derive(Debug, Parser)]
-#[command(name = "keybearer", version, styles = STYLES, after_help = EXAMPLES, after_long_help = CONFIGURATION)]
+#[command(name = "keybearer", version, styles = STYLES, after_help = examples::SHORT, after_long_help = examples::LONG)]
 struct Arguments {
     #[command(flatten)]
     global: Global,
@@ -51,13 +56,13 @@ struct Global {
     /// Without it: $KEYBEARER_CONFIG, ./keybearer.toml, ./config/keybearer.toml,
     /// /etc/keybearer/keybearer.toml, or else the embedded default, which serves an echo on
     /// http://127.0.0.1:8080/echo.
-    #[arg(long, value_name = "PATH", global = true)]
+    #[arg(long, value_name = "PATH", global = true, help_heading = GLOBAL)]
     config: Option<PathBuf>,
     /// How log lines look; overrides log.format
-    #[arg(long, value_enum, value_name = "FORMAT", global = true)]
+    #[arg(long, value_enum, value_name = "FORMAT", global = true, help_heading = GLOBAL)]
     log_format: Option<LogFormat>,
     /// Least level of log lines: error, warn, info, debug, trace or off; overrides log.level
-    #[arg(long, value_name = "LEVEL", global = true)]
+    #[arg(long, value_name = "LEVEL", global = true, help_heading = GLOBAL)]
     log_level: Option<LevelFilter>,
 }
 
@@ -68,28 +73,28 @@ enum Command {
     /// Ends with 0 when SIGTERM or SIGINT arrives and all running requests were answered, at most
     /// server.shutdown_grace later; a second signal ends it at once. Ends with 2 if the
     /// configuration is invalid or a listener cannot be bound.
+    #[command(after_help = examples::RUN)]
     Run,
+    /// Write a first configuration, with one connection
+    ///
+    /// Asks on a terminal for what no option gives: the connection's name, its base URL, how the API
+    /// behind it authenticates, and where the secret is. The secret itself is neither asked for nor
+    /// written. The file is validated before it is kept, readable by its owner only, and replaces none
+    /// without --force. Ends with 2, and nothing written, if it cannot be.
+    #[command(after_help = examples::INIT)]
+    Init(Box<init::Arguments>),
     /// Read and validate the whole configuration as `run` would
     ///
     /// Prints one line per connection: name, prefix, base URL, auth type, and where each secret
     /// comes from, never its value. Ends with 2, and every error, if the configuration is invalid.
-    Check {
-        /// Try each connection, too: name, proxy or agent, TLS, clock, credential
-        ///
-        /// Sends one harmless request (HEAD, or what `allow` leaves of GET and OPTIONS) to the base
-        /// URL of each. The running instance sends it, if one answers on admin.listen; else this
-        /// process does, with the configured store. Ends with 1 if a connection fails.
-        #[arg(long)]
-        connect: bool,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    #[command(after_help = examples::CHECK)]
+    Check(check::Wanted),
     /// Send one request through a connection, and show what each phase of it took
     ///
     /// The running instance sends it; where none answers on admin.listen, this process does. Prints
     /// how the upstream was reached, the status, and the names of what was injected, never a value.
     /// Ends with 0 if the answer is 2xx or 3xx, with 1 otherwise.
+    #[command(after_help = examples::TEST)]
     Test(trial::Wanted),
     /// Ask the running instance whether it lives: exit code 0 or 1
     ///
@@ -101,66 +106,40 @@ enum Command {
     /// Asks the running instance to begin, prints the URL to open (and opens it on a terminal),
     /// waits until the person came back, and reports. Ends with 0 when the connection is linked,
     /// with 1 when it is not.
-    Link {
-        /// The connection's name
-        name: String,
-        /// For machines without a browser: print a code to enter on another device (RFC 8628)
-        #[arg(long)]
-        device: bool,
-    },
+    #[command(after_help = examples::LINK)]
+    Link(link::Wanted),
     /// Print the external ID that AWS roles are assumed with, and their trust policy
     ///
     /// Asks the running instance, or opens the store itself while none runs: then run it as the user
     /// that keybearer runs as. The ID is made once and stays the same. On stdout, the ID stands on the
     /// first line and the policy, to be pasted into IAM, from the third on.
-    ExternalId {
-        /// The ID of this scope (external_id = { scope = "NAME" }), not the whole deployment's
-        #[arg(long, value_name = "NAME", value_parser = scope)]
-        scope: Option<String>,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    #[command(after_help = examples::EXTERNAL_ID)]
+    ExternalId(external_id::Wanted),
     /// Show where the running instance's connections stand
     ///
     /// State, credential expiry, requests, errors and last error of each. Ends with 1 if any
     /// connection is not ready.
-    Status {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    #[command(after_help = examples::STATUS)]
+    Status(status::Wanted),
     /// Run the on-prem agent: let a proxy elsewhere reach upstreams of this network
     ///
     /// Dials out to the proxy's agents.listen and opens what --allow lists, nothing else; nothing
     /// listens here. Needs no configuration file. Ends with 0 on SIGTERM or SIGINT when its connections
     /// have ended, at most --shutdown-grace later; with 2 if it cannot be started as it is asked to.
+    #[command(after_help = examples::AGENT)]
     Agent(#[command(flatten)] Box<agent::Arguments>),
     /// Print shell completions
     ///
     /// For bash: keybearer completions bash > /etc/bash_completion.d/keybearer
+    #[command(after_help = examples::COMPLETIONS)]
     Completions {
         /// The shell to complete for
         shell: Shell,
     },
 }
 
-const EXAMPLES: &str = "\
-Examples:
-  keybearer                                   start with the embedded default
-  curl http://127.0.0.1:8080/echo/hello       see what it adds
-  keybearer check --config keybearer.toml     validate before you start
-  keybearer test jira --path /myself          try a connection
-  keybearer --config /etc/keybearer run       merge a folder of TOML files";
-
-const CONFIGURATION: &str = "\
-A first configuration:
-  [connections.jira]
-  base_url = \"https://example.atlassian.net/rest/api/3\"
-  auth = { type = \"basic\", username = \"me@example.com\", password = { env = \"JIRA_TOKEN\" } }
-
-Then http://127.0.0.1:8080/jira/issue/1 is
-https://example.atlassian.net/rest/api/3/issue/1 with the credential added.";
+/// Above the options that every command has.
+const GLOBAL: &str = "Options of every command";
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -180,7 +159,7 @@ pub fn main() -> ExitCode {
         command()
     };
     outcome.unwrap_or_else(|error| {
-        complain(&format!("error: {error:#}"));
+        output::error(&error);
         ExitCode::from(UNUSABLE)
     })
 }
@@ -189,14 +168,13 @@ fn command() -> anyhow::Result<ExitCode> {
     let Arguments { global, command } = Arguments::parse();
     match command {
         None | Some(Command::Run) => run::run(&global),
-        Some(Command::Check { connect, json }) => check::check(&global, connect, json),
+        Some(Command::Init(arguments)) => init::init(&global, &arguments),
+        Some(Command::Check(wanted)) => check::check(&global, &wanted),
         Some(Command::Test(wanted)) => trial::test(&global, &wanted),
         Some(Command::Health) => health::health(&global),
-        Some(Command::Link { name, device }) => link::link(&global, &name, device),
-        Some(Command::ExternalId { scope, json }) => {
-            external_id::external_id(&global, scope.as_deref(), json)
-        }
-        Some(Command::Status { json }) => status::status(&global, json),
+        Some(Command::Link(wanted)) => link::link(&global, &wanted),
+        Some(Command::ExternalId(wanted)) => external_id::external_id(&global, &wanted),
+        Some(Command::Status(wanted)) => status::status(&global, &wanted),
         Some(Command::Agent(arguments)) => agent::agent(&global, *arguments),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
@@ -204,11 +182,6 @@ fn command() -> anyhow::Result<ExitCode> {
             print(&script).map(|()| ExitCode::SUCCESS)
         }
     }
-}
-
-/// The name of a scope.
-fn scope(text: &str) -> Result<String, InvalidExternalId> {
-    ExternalId::of_scope(text).map(|_| text.to_owned())
 }
 
 /// A configuration that was loaded, and where from.
@@ -219,7 +192,7 @@ struct Found {
 }
 
 /// Finds and loads the configuration as every command does.
-fn load(global: &Global) -> anyhow::Result<Result<Found, config::diagnostic::Diagnostics>> {
+fn load(global: &Global) -> anyhow::Result<Result<Found, Diagnostics>> {
     let location = locate(global.config.as_deref(), &Process)?;
     let loaded = config::load(&location, &Process);
     Ok(loaded.result.map(|config| Found {
@@ -229,17 +202,7 @@ fn load(global: &Global) -> anyhow::Result<Result<Found, config::diagnostic::Dia
     }))
 }
 
-/// Writes to stdout; a reader that went away is no fault of ours.
-fn print(text: &[u8]) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
-}
-
-/// Tells the person at the terminal; stdout is for what was asked for.
-#[allow(clippy::print_stderr)]
-fn complain(text: &str) {
-    eprintln!("{text}");
+/// Tells all that is wrong with a configuration.
+fn reject(diagnostics: &Diagnostics) {
+    complain(&diagnostics.to_string());
 }

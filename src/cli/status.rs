@@ -1,40 +1,128 @@
-//! `keybearer status`: where the running instance's connections stand.
+//! `keybearer status`: where the running instance's connections stand, once or again and again.
+
+mod watch;
 
 use std::process::ExitCode;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::remote::{Remote, run};
-use super::{Global, print};
+use super::Global;
+use super::output::{BAD, DOUBTFUL, FAINT, GOOD, print_json, show, warn};
+use super::remote::{Instance, Patience, Remote, run};
+use super::table::{self, Align, Cell, Overflow, Table};
+use super::trial::rejected as rejected_text;
 
-pub(super) fn status(global: &Global, json: bool) -> Result<ExitCode> {
-    let remote = Remote::find(global)?;
+/// What is asked for.
+#[derive(Debug, clap::Args)]
+pub(super) struct Wanted {
+    /// Show it again and again, until Ctrl-C
+    ///
+    /// On a terminal in place; elsewhere one table after the other, each below its time; with --json
+    /// one document a line. It goes on while the instance is away, as during a restart.
+    #[arg(long, short)]
+    watch: bool,
+    /// How long to wait before it is shown again
+    #[arg(long, value_name = "DURATION", default_value = "2s", requires = "watch", value_parser = interval)]
+    interval: Duration,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    patience: Patience,
+}
+
+pub(super) fn status(global: &Global, wanted: &Wanted) -> Result<ExitCode> {
+    if wanted.watch {
+        return run(watch::watch(global, wanted));
+    }
+    let remote = Remote::find(global, &wanted.patience)?;
     run(async {
-        let answer = remote.ask(Method::GET, "/api/connections", None).await?;
-        let mut answer = answer;
-        answer["agents"] = remote.ask(Method::GET, "/api/agents", None).await?["agents"].take();
-        let connections = answer["connections"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
-        if json {
-            let mut text = serde_json::to_vec_pretty(&answer)?;
-            text.push(b'\n');
-            print(&text)?;
+        let seen = Snapshot::take(&remote).await?;
+        if wanted.json {
+            print_json(&seen.json())?;
         } else {
-            print(table(&connections, SystemTime::now()).as_bytes())?;
-            print(absent(&answer["agents"]).as_bytes())?;
+            show(&seen.text(table::width(), Overflow::Wrap))?;
         }
-        let ready = connections.iter().all(is_ready);
-        Ok(if ready {
+        seen.warnings().iter().for_each(|text| warn(text));
+        Ok(if seen.is_ready() {
             ExitCode::SUCCESS
         } else {
             ExitCode::FAILURE
         })
     })
+}
+
+/// An interval that lets the instance do something else, too.
+fn interval(text: &str) -> Result<Duration, String> {
+    const LEAST: Duration = Duration::from_millis(100);
+    match humantime::parse_duration(text) {
+        Ok(interval) if interval >= LEAST => Ok(interval),
+        Ok(_) => Err(format!(
+            "it is {} at least",
+            humantime::format_duration(LEAST)
+        )),
+        Err(error) => Err(format!("{error}, such as `5s`")),
+    }
+}
+
+/// What an instance said of itself at one time.
+struct Snapshot {
+    at: SystemTime,
+    instance: Option<Instance>,
+    connections: Vec<Value>,
+    agents: Vec<Value>,
+}
+
+impl Snapshot {
+    async fn take(remote: &Remote) -> Result<Self> {
+        let list = async |path: &str, key: &str| {
+            let mut answer = remote.ask(Method::GET, path, None).await?;
+            Ok::<_, anyhow::Error>(match answer[key].take() {
+                Value::Array(items) => items,
+                _ => Vec::new(),
+            })
+        };
+        Ok(Self {
+            connections: list("/api/connections", "connections").await?,
+            agents: list("/api/agents", "agents").await?,
+            instance: remote.instance().await?,
+            at: SystemTime::now(),
+        })
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "connections": self.connections,
+            "agents": self.agents,
+            "instance": self.instance.as_ref().map(Instance::json),
+        })
+    }
+
+    /// The table, and the agents that are not there.
+    fn text(&self, width: Option<usize>, overflow: Overflow) -> String {
+        let table = table(&self.connections, self.at).render(width, overflow);
+        table + &absent(&self.agents)
+    }
+
+    /// What a person should know of the instance as a whole.
+    fn warnings(&self) -> Vec<String> {
+        let Some(instance) = &self.instance else {
+            return Vec::new();
+        };
+        let draining = "the instance is ending: it takes no more requests".to_owned();
+        let rejected = instance.rejection();
+        let rejected = rejected.map(|rejection| rejected_text(&rejection));
+        let draining = (!instance.is_ready()).then_some(draining);
+        draining.into_iter().chain(rejected).collect()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.instance.as_ref().is_none_or(Instance::is_ready)
+            && self.connections.iter().all(is_ready)
+    }
 }
 
 /// Whether a request could go through now: with a credential, and an agent if one leads there.
@@ -43,9 +131,8 @@ fn is_ready(connection: &Value) -> bool {
 }
 
 /// A line per agent that is not connected.
-fn absent(agents: &Value) -> String {
-    let agents = agents.as_array().into_iter().flatten();
-    let absent = agents.filter(|agent| agent["connected"] == 0);
+fn absent(agents: &[Value]) -> String {
+    let absent = agents.iter().filter(|agent| agent["connected"] == 0);
     let line = |agent: &Value| {
         let name = agent["name"].as_str().unwrap_or_default();
         format!("agent {name} is not connected\n")
@@ -53,65 +140,61 @@ fn absent(agents: &Value) -> String {
     absent.map(line).collect()
 }
 
-const HEAD: [&str; 7] = [
-    "CONNECTION",
-    "STATE",
-    "EXPIRES",
-    "CERTIFICATE",
-    "REQUESTS",
-    "ERRORS",
-    "LAST ERROR",
-];
-
-/// Columns as wide as what stands in them; the last one runs on. That of client certificates is left out
-/// where there are none.
-fn table(connections: &[Value], now: SystemTime) -> String {
-    const CERTIFICATE: usize = 3;
-    let rows: Vec<[String; 7]> = connections.iter().map(|shown| row(shown, now)).collect();
-    let has_certificates = rows.iter().any(|row| row[CERTIFICATE] != "-");
-    let mut widths = HEAD.map(str::len);
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
+/// A row per connection. The column of client certificates is left out where there are none.
+fn table(connections: &[Value], now: SystemTime) -> Table {
+    let certificates = |shown: &Value| !shown["client_certificate"].is_null();
+    let has_certificates = connections.iter().any(certificates);
+    let mut columns = vec![
+        ("CONNECTION", Align::Left),
+        ("STATE", Align::Left),
+        ("EXPIRES", Align::Left),
+        ("CERTIFICATE", Align::Left),
+        ("REQUESTS", Align::Right),
+        ("ERRORS", Align::Right),
+        ("LAST ERROR", Align::Left),
+    ];
+    if !has_certificates {
+        columns.retain(|(name, _)| *name != "CERTIFICATE");
     }
-    let line = |cells: &[String; 7]| {
-        let padded = cells
-            .iter()
-            .zip(widths)
-            .enumerate()
-            .filter(|(column, _)| has_certificates || *column != CERTIFICATE)
-            .map(|(_, (cell, width))| format!("{cell:width$}"));
-        let line = padded.collect::<Vec<_>>().join("  ");
-        format!("{}\n", line.trim_end())
-    };
-    std::iter::once(HEAD.map(str::to_owned))
-        .chain(rows)
-        .map(|cells| line(&cells))
-        .collect()
+    let mut table = Table::new(columns);
+    for shown in connections {
+        let text = |key: &str| shown[key].as_str().unwrap_or_default();
+        let errors = shown["errors"].as_u64().unwrap_or_default();
+        let certificate = expiry(shown["client_certificate"]["not_after"].as_str(), now);
+        let cells = [
+            Some(Cell::plain(text("name"))),
+            Some(Cell::new(text("state"), state_style(text("state")))),
+            Some(expiry(shown["credential_expires_at"].as_str(), now)),
+            has_certificates.then_some(certificate),
+            Some(Cell::plain(&shown["requests"].to_string())),
+            Some(match errors {
+                0 => Cell::plain("0"),
+                count => Cell::new(&count.to_string(), BAD),
+            }),
+            Some(Cell::plain(text("last_error"))),
+        ];
+        table.row(cells.into_iter().flatten().collect());
+    }
+    table
 }
 
-fn row(shown: &Value, now: SystemTime) -> [String; 7] {
-    let text = |key: &str| shown[key].as_str().unwrap_or_default().to_owned();
-    [
-        text("name"),
-        text("state"),
-        expiry(shown["credential_expires_at"].as_str(), now),
-        expiry(shown["client_certificate"]["not_after"].as_str(), now),
-        shown["requests"].to_string(),
-        shown["errors"].to_string(),
-        text("last_error"),
-    ]
+fn state_style(state: &str) -> anstyle::Style {
+    match state {
+        "ready" => GOOD,
+        // It gets on by itself.
+        "stale" | "refreshing" | "retrying" => DOUBTFUL,
+        _ => BAD,
+    }
 }
 
 /// How long a credential lasts from now on.
-fn expiry(at: Option<&str>, now: SystemTime) -> String {
+fn expiry(at: Option<&str>, now: SystemTime) -> Cell {
     let Some(at) = at.and_then(|at| humantime::parse_rfc3339(at).ok()) else {
-        return "-".to_owned();
+        return Cell::new("-", FAINT);
     };
     match at.duration_since(now) {
-        Ok(left) => format!("in {}", rounded(left.as_secs())),
-        Err(past) => format!("{} ago", rounded(past.duration().as_secs())),
+        Ok(left) => Cell::plain(&format!("in {}", rounded(left.as_secs()))),
+        Err(past) => Cell::new(&format!("{} ago", rounded(past.duration().as_secs())), BAD),
     }
 }
 
@@ -131,10 +214,16 @@ mod tests {
     use serde_json::json;
     use std::time::{Duration, UNIX_EPOCH};
 
+    fn shown(connections: &[Value], now: SystemTime) -> String {
+        let text = table(connections, now).render(None, Overflow::Wrap);
+        anstream::adapter::strip_str(&text).to_string()
+    }
+
     #[test]
     fn an_absent_agent_is_told_and_its_connections_are_not_ready() {
         let agents = json!([{"name": "a", "connected": 0}, {"name": "b", "connected": 2}]);
-        assert_eq!(absent(&agents), "agent a is not connected\n");
+        let agents = agents.as_array().unwrap();
+        assert_eq!(absent(agents), "agent a is not connected\n");
         let through =
             |connected| json!({"state": "ready", "agent": {"name": "a", "connected": connected}});
         assert!(is_ready(&json!({"state": "ready"})) && is_ready(&through(1)));
@@ -151,10 +240,10 @@ mod tests {
                 "last_error": "nobody has consented yet"}),
         ];
         assert_eq!(
-            table(&connections, now),
+            shown(&connections, now),
             "CONNECTION  STATE       EXPIRES  REQUESTS  ERRORS  LAST ERROR\n\
-             jira        ready       in 60m   12        0\n\
-             drive       not_linked  -        0         3       nobody has consented yet\n"
+             jira        ready       in 60m         12       0\n\
+             drive       not_linked  -               0       3  nobody has consented yet\n"
         );
     }
 
@@ -169,11 +258,11 @@ mod tests {
             json!({"name": "c", "state": "ready", "requests": 0, "errors": 0}),
         ];
         assert_eq!(
-            table(&connections, now),
+            shown(&connections, now),
             "CONNECTION  STATE  EXPIRES  CERTIFICATE  REQUESTS  ERRORS  LAST ERROR\n\
-             a           ready  -        in 10d       0         0\n\
-             b           ready  -        24h ago      0         0\n\
-             c           ready  -        -            0         0\n"
+             a           ready  -        in 10d              0       0\n\
+             b           ready  -        24h ago             0       0\n\
+             c           ready  -        -                   0       0\n"
         );
     }
 }

@@ -50,6 +50,18 @@ pub(crate) fn compile(documents: &[Document], reader: &Reader<'_>, faults: &Faul
     values(&context, &roots)
 }
 
+/// The names of all connections, however wrong these are.
+pub(crate) fn names(documents: &[Document]) -> Vec<String> {
+    let of = |document: &Document| -> Vec<String> {
+        let (table, _) = document.parse();
+        let connections = table.get("connections");
+        let connections = connections.and_then(|value| value.get_ref().as_table());
+        let names = connections.into_iter().flat_map(|table| table.keys());
+        names.map(|name| name.get_ref().to_string()).collect()
+    };
+    documents.iter().flat_map(of).collect()
+}
+
 fn parse<'a>(index: usize, document: &'a Document, faults: &Faults) -> Table<'a> {
     let (table, flaws) = document.parse();
     for flaw in flaws {

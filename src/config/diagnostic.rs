@@ -143,7 +143,7 @@ impl fmt::Display for Diagnostic {
 }
 
 /// The text without control characters, which could drive the reader's terminal.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let shown = |c: char| {
         if c.is_control() && c != '\t' {
             '\u{fffd}'

@@ -11,6 +11,7 @@ mod fault;
 mod file;
 mod gather;
 mod mask;
+pub(crate) mod quote;
 mod section;
 pub(crate) mod shape;
 #[cfg(test)]
@@ -24,11 +25,12 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use self::compile::compile;
-use self::diagnostic::Diagnostics;
+use self::compile::{compile, names};
+use self::diagnostic::{Diagnostic, Diagnostics};
 use self::document::Document;
 use self::fault::Faults;
 use self::gather::gather;
+pub(crate) use self::shape::{is_variable_name, nearest};
 use self::source::{Location, Outside, Reader, Sources};
 use crate::connection::Connection;
 use crate::connection::agents::Access;
@@ -82,13 +84,35 @@ pub(crate) fn keys_of_auth() -> Vec<(&'static str, Vec<&'static str>)> {
         .collect()
 }
 
-/// The console by the configuration at `location`, however wrong the rest of it is; none if it is
-/// switched off. A token that cannot be read is none.
-pub fn console(location: &Location, outside: &dyn Outside) -> Option<Admin> {
+/// How the instance that runs with the configuration at `location` can be asked, however wrong the
+/// rest of it is: whoever asks need not have the secrets of the connections.
+pub fn console(location: &Location, outside: &dyn Outside) -> Console {
     let reader = Reader::new(outside);
     let faults = Faults::default();
     let documents = gather(location, &reader, &faults);
-    compile(&documents, &reader, &faults).admin
+    let admin = compile(&documents, &reader, &faults).admin;
+    let doubts = faults.tell(&documents).map_or_else(Vec::new, |all| {
+        let concerns = |key: &str| key == "include" || key.starts_with("admin");
+        let concerns = |fault: &&Diagnostic| fault.key().is_none_or(concerns);
+        all.as_slice().iter().filter(concerns).cloned().collect()
+    });
+    Console {
+        admin,
+        doubts,
+        connections: names(&documents),
+    }
+}
+
+/// What a configuration says of its console, and of what there is to ask for.
+#[derive(Clone, Debug)]
+pub struct Console {
+    /// `[admin]`; none if it is switched off, or if nothing tells where it is. A token that cannot be
+    /// read is none.
+    pub admin: Option<Admin>,
+    /// What is wrong with that, or with a file as a whole.
+    pub doubts: Vec<Diagnostic>,
+    /// The names of all connections, however wrong they are.
+    pub connections: Vec<String>,
 }
 
 /// What came of reading a configuration.

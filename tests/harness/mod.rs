@@ -24,6 +24,7 @@ pub mod python;
 mod script;
 mod self_tests;
 mod standing;
+mod terminal;
 mod upstream;
 
 use std::future::Future;
@@ -45,6 +46,7 @@ pub use self::process::{Exit, Process};
 pub use self::proxy::{LOGIN, Proxy, free_address};
 pub use self::script::{Answer, Gate, Step};
 pub use self::standing::{shown, wait_for_state};
+pub use self::terminal::Terminal;
 pub use self::upstream::{Recorded, Upstream};
 
 /// How long anything may take before a test calls it stuck: generous, as machines are shared.

@@ -1,5 +1,7 @@
 //! `keybearer link` and `keybearer status`.
 
+use serde_json::Value;
+
 use super::{World, drive, setup};
 use crate::harness::{Keybearer, Person, Process, eventually};
 
@@ -35,6 +37,39 @@ async fn it_prints_the_url_and_waits_for_the_person() {
     let status = keybearer.spawn(&["status"]).exit().await;
     assert_eq!(status.code, Some(0), "{}", status.stdout);
     assert!(status.stdout.contains("ready"), "{}", status.stdout);
+}
+
+/// A line when it has begun, and one when it has ended, for programs.
+#[tokio::test]
+async fn json_is_a_line_for_the_beginning_and_one_for_the_end() {
+    let World {
+        server: _server,
+        keybearer,
+    } = World::start("").await;
+    for (consents, outcome) in [(false, "failed"), (true, "linked")] {
+        let mut command = keybearer.spawn(&["link", "drive", "--json"]);
+        let line = eventually("a line", async || {
+            let stdout = command.stdout();
+            stdout.split_once('\n').map(|(line, _)| line.to_owned())
+        });
+        let begun: Value = serde_json::from_str(&line.await).unwrap();
+        assert_eq!(begun["connection"], "drive");
+        let url = begun["authorization_url"].as_str().unwrap();
+        let mut person = Person::new("jane");
+        match consents {
+            true => person.consent(url).await,
+            false => person.decline(url).await,
+        };
+        let exit = command.exit().await;
+        assert_eq!(exit.code, Some(i32::from(!consents)), "{}", exit.stderr);
+        let ended: Value = serde_json::from_str(exit.stdout.lines().last().unwrap()).unwrap();
+        assert_eq!(
+            (&ended["connection"], &ended["outcome"]),
+            (&"drive".into(), &outcome.into())
+        );
+        assert_eq!(ended["detail"].is_string(), !consents, "{ended}");
+        assert_eq!(exit.stdout.lines().count(), 2, "{}", exit.stdout);
+    }
 }
 
 #[tokio::test]
@@ -77,7 +112,7 @@ async fn what_it_cannot_link_it_says() {
     let exit = keybearer.spawn(&["link", "absent"]).exit().await;
     assert_eq!(exit.code, Some(1), "{}", exit.stderr);
     assert!(
-        exit.stderr.contains("no connection of this name"),
+        exit.stderr.contains("no connection `absent`"),
         "{}",
         exit.stderr
     );
@@ -97,7 +132,7 @@ async fn what_it_cannot_link_it_says() {
         .await;
     assert_eq!(exit.code, Some(2), "{}", exit.stderr);
     assert!(
-        exit.stderr.contains("is keybearer running"),
+        exit.stderr.contains("nobody listens at 127.0.0.1"),
         "{}",
         exit.stderr
     );

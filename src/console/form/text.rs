@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use toml_writer::{TomlKeyBuilder, TomlStringBuilder, TomlWrite};
 use zeroize::Zeroizing;
 
 use super::draft::{Draft, Entry, SecretAt, Source};
+use crate::config::quote::{key, string};
 
 /// The configuration of a draft.
 pub(super) fn toml(draft: &Draft) -> Zeroizing<String> {
@@ -136,22 +136,6 @@ impl Line {
 fn list(texts: &[String]) -> String {
     let texts: Vec<_> = texts.iter().map(|text| string(text)).collect();
     format!("[{}]", texts.join(", "))
-}
-
-/// A text as a string of one line.
-fn string(text: &str) -> String {
-    let mut written = String::new();
-    let builder = TomlStringBuilder::new(text);
-    // Into memory, which takes all.
-    let _ = written.value(builder.as_basic());
-    written
-}
-
-fn key(text: &str) -> String {
-    let mut written = String::new();
-    let builder = TomlKeyBuilder::new(text);
-    let _ = written.key(builder.as_unquoted().unwrap_or_else(|| builder.as_basic()));
-    written
 }
 
 #[cfg(test)]
