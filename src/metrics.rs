@@ -1,6 +1,7 @@
 //! The metric families, and one connection's children, resolved before they are counted on.
 
 mod agents;
+mod traces;
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,6 +15,7 @@ use prometheus::{
 
 use self::agents::AgentFamilies;
 pub use self::agents::AgentMetrics;
+pub use self::traces::TraceMetrics;
 
 /// Upper bounds of the duration histograms, in seconds.
 const BUCKETS: [f64; 14] = [
@@ -38,6 +40,7 @@ struct Families {
     last_reload_success: IntGauge,
     generation: IntGauge,
     agents: Arc<AgentFamilies>,
+    traces: TraceMetrics,
 }
 
 impl Metrics {
@@ -137,6 +140,7 @@ impl Metrics {
                 )?,
             )?,
             agents: Arc::new(AgentFamilies::new(&registry)?),
+            traces: TraceMetrics::new(&registry)?,
             registry,
         };
         let build = IntGaugeVec::new(
@@ -168,6 +172,11 @@ impl Metrics {
             families: Arc::clone(&self.0),
             name: Arc::clone(name),
         }
+    }
+
+    /// What becomes of spans.
+    pub fn traces(&self) -> TraceMetrics {
+        self.0.traces.clone()
     }
 
     /// The children of one agent; made by asking for them, so that an absent agent is shown, too.

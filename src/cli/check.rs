@@ -19,6 +19,7 @@ use crate::connection::Connection;
 use crate::live::{Parts, Publisher, expiry};
 use crate::metrics::Metrics;
 use crate::proxy::trial::Trial;
+use crate::traces::Traces;
 use crate::upstream::Upstreams;
 
 /// Connections that are tried at the same time.
@@ -42,6 +43,7 @@ pub(super) fn check(global: &Global, connect: bool, json: bool) -> anyhow::Resul
             upstreams,
             credentials: Arc::new(credentials),
             metrics,
+            traces: Traces::default(),
         },
     )?;
     let now = SystemTime::now();

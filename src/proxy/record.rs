@@ -4,15 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 use hyper::Request;
 use tokio::time::Instant;
+use tracing::field::{DisplayValue, display};
 use tracing::{debug, info, warn};
 
 use super::Caller;
-use crate::live::Live;
+use crate::live::{Live, Snapshot};
 use crate::problem::{Problem, grpc};
 use crate::request::answer;
+use crate::traces::context::{Context, SpanId, TraceId};
+use crate::traces::request::{End, Trace};
 use crate::upstream::body::AnswerFault;
 use crate::upstream::fault::chain;
 
@@ -22,8 +26,16 @@ pub(super) struct Record {
     caller: Arc<Caller>,
     live: Option<Arc<Live>>,
     method: Method,
-    /// For the log line; none if nobody wants one.
-    path: Option<Uri>,
+    /// For the log line and for traces; none if nobody wants it.
+    target: Option<Uri>,
+    /// How much of its path is the connection's prefix.
+    prefix_len: usize,
+    /// Whether there is to be a log line.
+    logged: bool,
+    /// What becomes spans; none if nothing is traced.
+    trace: Option<Trace>,
+    /// Why it failed, in one word.
+    error: Option<&'static str>,
     /// An allowed origin whose page may read the answer.
     origin: Option<HeaderValue>,
     begun: Instant,
@@ -45,7 +57,11 @@ impl Record {
             caller,
             live: None,
             method: request.method().clone(),
-            path: None,
+            target: None,
+            prefix_len: 0,
+            logged: false,
+            trace: None,
+            error: None,
             origin: None,
             begun,
             ready: begun,
@@ -57,9 +73,25 @@ impl Record {
         })
     }
 
-    /// Remembers the target if a line is wanted.
-    pub(super) fn wanted(&mut self, access_log: bool, target: &Uri) {
-        self.path = access_log.then(|| target.clone());
+    /// Begins what the snapshot wants to be told of the request.
+    pub(super) fn wanted(&mut self, snapshot: &Snapshot, head: &mut Parts) {
+        self.logged = snapshot.access_log;
+        if let Some(tracer) = &snapshot.tracer {
+            self.trace = Some(tracer.begin(&mut head.headers, head.version));
+        }
+        if self.logged || self.trace.is_some() {
+            self.target = Some(head.uri.clone());
+        }
+    }
+
+    /// Where attempts are noted; none if nothing is traced.
+    pub(super) fn trace(&mut self) -> Option<&mut Trace> {
+        self.trace.as_mut()
+    }
+
+    /// The span of the request; none if nothing is traced.
+    pub(super) fn context(&self) -> Option<Context> {
+        self.trace.as_ref().map(Trace::context)
     }
 
     /// Remembers an allowed origin.
@@ -72,8 +104,9 @@ impl Record {
         self.origin.as_ref()
     }
 
-    pub(super) fn routed(&mut self, live: &Arc<Live>) {
+    pub(super) fn routed(&mut self, live: &Arc<Live>, prefix_len: usize) {
         self.caller.patience(live.connection.timeouts.write);
+        self.prefix_len = prefix_len;
         self.live = Some(Arc::clone(live));
     }
 
@@ -99,13 +132,54 @@ impl Record {
     /// Remembers an answer of our own, and says what it was about.
     pub(super) fn refused(&mut self, problem: &Problem) {
         self.status = Some(problem.status());
-        let connection = self.connection();
         let (kind, detail) = (problem.kind().slug(), problem.detail());
+        let connection = self.connection();
+        let (trace_id, span_id) = self.ids();
         if problem.status().is_server_error() {
-            warn!(connection, problem = kind, detail, "Request failed");
+            warn!(
+                connection,
+                problem = kind,
+                detail,
+                trace_id,
+                span_id,
+                "Request failed"
+            );
+            self.error = Some(kind);
         } else {
-            debug!(connection, problem = kind, detail, "Request refused");
+            debug!(
+                connection,
+                problem = kind,
+                detail,
+                trace_id,
+                span_id,
+                "Request refused"
+            );
         }
+    }
+
+    /// Notes that the upstream refused the credential, for which there may be another.
+    pub(super) fn expired(&mut self) {
+        let (trace_id, span_id) = self.ids();
+        let connection = self.connection();
+        info!(
+            connection,
+            trace_id, span_id, "Credential refused by the upstream"
+        );
+        self.attempt_over();
+    }
+
+    /// Notes that the answer to the last attempt is not the request's.
+    pub(super) fn attempt_over(&mut self) {
+        if let Some(trace) = &mut self.trace {
+            trace.call_over();
+        }
+    }
+
+    /// For log lines: the trace and the span, if anything is traced.
+    pub(super) fn ids(&self) -> (Option<DisplayValue<TraceId>>, Option<DisplayValue<SpanId>>) {
+        let context = self.context();
+        let trace = context.map(|context| display(context.trace));
+        (trace, context.map(|context| display(context.span)))
     }
 
     /// Whether the caller speaks gRPC.
@@ -136,33 +210,62 @@ impl Record {
         self.whole = true;
     }
 
-    pub(super) fn broke(&self, fault: &AnswerFault) {
+    pub(super) fn broke(&mut self, fault: &AnswerFault) {
+        let (trace_id, span_id) = self.ids();
         warn!(
             connection = self.connection(),
             error = chain(fault),
+            trace_id,
+            span_id,
             "Answer broke off"
         );
+        self.error = Some(BROKEN);
+        if let Some(trace) = &mut self.trace {
+            trace.failed(BROKEN);
+        }
     }
 
     fn connection(&self) -> &str {
         self.live.as_ref().map_or("", |live| &live.connection.name)
     }
 
-    fn log(&self, path: &Uri, status: StatusCode, duration: Duration) {
+    fn log(&self, target: &Uri, status: StatusCode, duration: Duration) {
+        let (trace_id, span_id) = self.ids();
         info!(
             target: "keybearer::access",
             connection = self.connection(),
             method = self.method.as_str(),
-            path = path.path(),
+            path = target.path(),
             status = status.as_u16(),
             bytes = self.bytes,
             duration_ms = milliseconds(duration),
             upstream_ms = self.upstream.map(milliseconds),
             aborted = (!self.whole).then_some(true),
+            trace_id,
+            span_id,
             "Request"
         );
     }
+
+    /// Hands over what becomes spans.
+    fn end_trace(&mut self, trace: Trace, now: Instant) {
+        trace.end(|| End {
+            begun: self.begun,
+            ended: now,
+            method: std::mem::take(&mut self.method),
+            target: self.target.take().unwrap_or_default(),
+            local: self.caller.local,
+            connection: self.live.as_ref().map(|live| Arc::clone(&live.connection)),
+            prefix_len: self.prefix_len,
+            status: self.status,
+            error: self.error,
+            is_whole: self.whole,
+        });
+    }
 }
+
+/// Why an answer is not whole, as traces have it.
+const BROKEN: &str = "answer-broke-off";
 
 impl Drop for Record {
     fn drop(&mut self) {
@@ -181,8 +284,11 @@ impl Drop for Record {
             .as_ref()
             .map_or(&self.caller.proxy.unrouted, |live| &live.metrics);
         metrics.answered(&self.method, status, duration, self.upstream);
-        if let Some(path) = &self.path {
-            self.log(path, status, duration);
+        if let Some(target) = self.target.as_ref().filter(|_| self.logged) {
+            self.log(target, status, duration);
+        }
+        if let Some(trace) = self.trace.take() {
+            self.end_trace(trace, now);
         }
     }
 }
