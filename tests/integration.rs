@@ -41,3 +41,4 @@ mod reload;
 mod scale;
 mod secrets;
 mod tls;
+mod traces;
