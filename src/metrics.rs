@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{Method, StatusCode};
-use prometheus::core::Collector;
+use prometheus::core::{Collector, Metric};
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
@@ -17,8 +17,20 @@ use self::agents::AgentFamilies;
 pub use self::agents::AgentMetrics;
 pub use self::traces::TraceMetrics;
 
+/// What was counted of a connection at some time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sample {
+    /// Requests that were answered.
+    pub requests: u64,
+    /// Those of them with a server error.
+    pub errors: u64,
+    /// Those that took as long as each of [`BUCKETS`] at the most, and not the one before; at the end,
+    /// longer.
+    pub durations: [u64; BUCKETS.len() + 1],
+}
+
 /// Upper bounds of the duration histograms, in seconds.
-const BUCKETS: [f64; 14] = [
+pub const BUCKETS: [f64; 14] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
 
@@ -303,6 +315,28 @@ impl ConnectionMetrics {
             let is_error = column >= 400;
             (all + count, errors + if is_error { count } else { 0 })
         })
+    }
+
+    /// What was counted until now.
+    pub fn sample(&self) -> Sample {
+        let (requests, errors) = self.totals();
+        let mut durations = [0; BUCKETS.len() + 1];
+        if let Some((whole, _)) = self.durations.get() {
+            let metric = whole.metric();
+            let whole = metric.get_histogram();
+            let below = whole.get_bucket().iter().map(|b| b.cumulative_count());
+            let all = std::iter::once(whole.get_sample_count());
+            let mut before = 0;
+            for (count, below) in durations.iter_mut().zip(below.chain(all)) {
+                *count = below.saturating_sub(before);
+                before = below;
+            }
+        }
+        Sample {
+            requests,
+            errors,
+            durations,
+        }
     }
 
     /// Notes when its client certificate ends; none if it has none.

@@ -248,6 +248,8 @@ kinds! {
     OriginRefused = 403, "origin-refused", "http_request_denied", "Origin refused";
     /// Method or path is not in the connection's `allow`.
     NotAllowed = 403, "not-allowed", "http_request_denied", "Not allowed";
+    /// The console is not to change the configuration.
+    EditRefused = 403, "edit-refused", "http_request_denied", "Edit refused";
     /// No prefix or host takes the request.
     NoRoute = 404, "no-route", "destination_not_found", "No such route";
     /// `CONNECT`, `TRACE` or `TRACK`.
@@ -256,6 +258,8 @@ kinds! {
     CallerTimeout = 408, "caller-timeout", "http_request_error", "Request content timed out";
     /// The connection has nothing that a person could link.
     NotLinkable = 409, "not-linkable", "http_request_denied", "Not linkable";
+    /// The configuration is where the console cannot write.
+    ConfigNotWritable = 409, "config-not-writable", "proxy_configuration_error", "Configuration not writable";
     /// The content is longer than a limit.
     ContentTooLarge = 413, "content-too-large", "http_request_error", "Content too large";
     /// The content has a type or coding that a credential cannot be merged into.
@@ -266,6 +270,8 @@ kinds! {
     HostRefused = 421, "host-refused", "http_request_denied", "Misdirected request";
     /// A reload found the configuration invalid.
     ConfigRejected = 422, "config-rejected", "proxy_configuration_error", "Configuration rejected";
+    /// Too many wrong tokens came from the same address.
+    TooManyAttempts = 429, "too-many-attempts", "http_request_denied", "Too many attempts";
     /// The head is larger than can be read.
     HeadTooLarge = 431, "head-too-large", "http_request_error", "Request head too large";
     /// A fault of keybearer itself.

@@ -1,4 +1,8 @@
-//! Section 5: health, metrics, and who may ask.
+//! Section 5: health, metrics, the web page, and who may ask.
+
+mod browser;
+mod description;
+mod sessions;
 
 use crate::harness::{Keybearer, Process, RawClient, Setup, Upstream, connection, eventually};
 

@@ -25,6 +25,7 @@ mod clients;
 mod console;
 mod deployment;
 mod docs;
+mod drafts;
 mod errors;
 mod external_id;
 mod forward;

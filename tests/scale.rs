@@ -69,6 +69,53 @@ async fn ten_thousand_connections_start_and_answer() {
     }
 }
 
+#[tokio::test]
+async fn a_console_of_ten_thousand_connections_is_usable() {
+    let count = if release() { 10_000 } else { 1_000 };
+    let upstream = Upstream::start().await;
+    let tables = (0..count).map(|n| {
+        let auth = format!("auth = {{ type = \"bearer\", token = \"t{n}\" }}");
+        connection(&format!("c{n:05}"), &upstream.url(""), &auth)
+    });
+    let keybearer = Keybearer::start(&tables.collect::<String>()).await;
+    // Each has figures of its own.
+    let mut caller = keybearer.caller().await;
+    for n in 0..count {
+        let request = keybearer.get(&format!("/c{n:05}/x"));
+        assert_eq!(request.send_on(&mut caller).await.status, 200);
+    }
+    let asked = async |target: &str| {
+        let begun = Instant::now();
+        let response = keybearer.ask("GET", target).send().await;
+        assert_eq!(response.status, 200, "{target}");
+        let took = begun.elapsed();
+        println!("{count} connections: {target} in {took:?}");
+        if release() {
+            assert!(took.as_secs_f64() < 2.0, "{target}: {took:?}");
+        }
+        response.text()
+    };
+    let metrics = asked("/metrics").await;
+    let series = metrics.matches("keybearer_requests_total{").count();
+    assert!(series >= count, "{series} series");
+    let last = count - 1;
+    let page = asked("/").await;
+    assert!(
+        page.contains("c00049") && !page.contains("c00050"),
+        "50 on a page"
+    );
+    let page = asked(&format!("/?page={}", count / 50)).await;
+    assert!(page.contains(&format!("c{last:05}")));
+    let page = asked(&format!("/?q=c{last:05}")).await;
+    assert_eq!(page.matches("<tr id=").count(), 1);
+    assert!(page.contains("1 shown"));
+    asked(&format!("/connections/c{last:05}")).await;
+    asked("/api/connections").await;
+    if release() {
+        println!("{} MiB", keybearer.resident() / MIB);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_idle_callers_cost_little() {
     let (upstream, keybearer) = plain("").await;

@@ -19,7 +19,7 @@ use crate::agent::registry::Agents;
 use crate::auth::courier::{self, Courier};
 use crate::auth::credentials::Credentials;
 use crate::config::source::Process;
-use crate::console::{self, Console, Readiness};
+use crate::console::{self, Console, Readiness, Sessions};
 use crate::live::reload::{self, Reloader};
 use crate::live::{self, Publisher, Reader, expiry};
 use crate::metrics::Metrics;
@@ -251,6 +251,13 @@ impl Parts {
                 credentials: Arc::clone(&self.credentials),
                 proxy: Arc::clone(&self.proxy),
                 ready: ready.clone(),
+                listeners: addresses.clone(),
+                sessions: Arc::new(
+                    Sessions::new()
+                        .ok()
+                        .context("the system gives no random numbers")?,
+                ),
+                histories: Arc::default(),
             };
             tokio::spawn(async move {
                 if let Err(error) = console::serve(console, listener).await {

@@ -38,7 +38,7 @@ static ADMIN: Shape = Shape(&[
     ("listen", Kind::Text),
     ("public_url", Kind::Text),
     ("token", Kind::Secret(&SECRET)),
-    ("allow_edit", Kind::Later),
+    ("allow_edit", Kind::Boolean),
 ]);
 
 static STORE: Shape = Shape(&[
@@ -175,7 +175,7 @@ static TIMEOUTS: Shape = Shape(&[
 
 static LIMITS: Shape = Shape(&[("request_body", Kind::Size), ("signed_body", Kind::Size)]);
 
-static AUTH: Variants = Variants {
+pub(super) static AUTH: Variants = Variants {
     now: &[
         ("none", Shape(&[TYPE])),
         ("basic", Shape(&[TYPE, USERNAME, PASSWORD])),

@@ -12,7 +12,7 @@ mod file;
 mod gather;
 mod mask;
 mod section;
-mod shape;
+pub(crate) mod shape;
 #[cfg(test)]
 mod tests;
 
@@ -22,8 +22,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use self::compile::compile;
 use self::diagnostic::Diagnostics;
+use self::document::Document;
 use self::fault::Faults;
 use self::gather::gather;
 use self::source::{Location, Outside, Reader, Sources};
@@ -46,6 +49,39 @@ pub fn load(location: &Location, outside: &dyn Outside) -> Loaded {
         },
         sources: reader.into_sources(),
     }
+}
+
+/// Reads the configuration at `location` with one more file after its own, which is not there yet:
+/// `path` says where the relative paths in its `text` lead from.
+///
+/// With diagnostics, the configuration lacks the connections that are wrong.
+pub(crate) fn load_with(
+    location: &Location,
+    outside: &dyn Outside,
+    path: PathBuf,
+    text: Zeroizing<String>,
+) -> (Config, Option<Diagnostics>) {
+    let reader = Reader::new(outside);
+    let faults = Faults::default();
+    let mut documents = gather(location, &reader, &faults);
+    documents.push(Document::new(path, text));
+    let config = compile(&documents, &reader, &faults);
+    (config, faults.tell(&documents))
+}
+
+/// Every `auth.type`, with its keys but for `type` itself.
+#[cfg(test)]
+pub(crate) fn keys_of_auth() -> Vec<(&'static str, Vec<&'static str>)> {
+    file::AUTH
+        .now
+        .iter()
+        .map(|(name, shape)| {
+            (
+                *name,
+                shape.available().filter(|key| *key != "type").collect(),
+            )
+        })
+        .collect()
 }
 
 /// The console by the configuration at `location`, however wrong the rest of it is; none if it is
@@ -160,6 +196,18 @@ pub struct Admin {
     pub public_url: url::Url,
     /// What a client must present; always there unless `listen` is loopback or a Unix socket.
     pub token: Option<Secret>,
+    /// Whether the console may write connections into the configuration, and try drafts of them with
+    /// secrets of this machine.
+    pub edit: Edit,
+}
+
+/// What the console may do to the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// Write new connections into it.
+    Allowed,
+    /// Read it.
+    Refused,
 }
 
 /// `[agents]`: where on-prem agents connect.

@@ -1,6 +1,7 @@
 //! Least privilege: which methods and paths a connection lets through.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use http::{HeaderMap, HeaderName, Method};
@@ -11,6 +12,23 @@ use percent_encoding::percent_decode_str;
 pub struct Allow {
     methods: Option<Box<[Method]>>,
     paths: Option<Paths>,
+}
+
+impl fmt::Display for Allow {
+    /// As a person reads it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.methods {
+            None => f.write_str("all methods")?,
+            Some(methods) => {
+                let methods: Vec<_> = methods.iter().map(Method::as_str).collect();
+                f.write_str(&methods.join(", "))?;
+            }
+        }
+        match &self.paths {
+            None => f.write_str(" on all paths"),
+            Some(paths) => write!(f, " on {}", paths.written.join(", ")),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

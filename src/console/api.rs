@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::{ALLOW, CONTENT_TYPE};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Console;
 use super::guard::refuse;
@@ -42,6 +42,16 @@ pub(super) async fn metrics(State(console): State<Arc<Console>>) -> Response {
     }
 }
 
+/// The API's description (OpenAPI 3.1), with this build's version.
+const DESCRIPTION: &str = include_str!("openapi.json");
+
+pub(super) async fn description() -> Response {
+    // A test reads the description, so it is JSON.
+    let mut description: Value = serde_json::from_str(DESCRIPTION).unwrap_or_default();
+    description["info"]["version"] = env!("CARGO_PKG_VERSION").into();
+    Json(description).into_response()
+}
+
 /// Answers the generation in force, or everything that is wrong with the files.
 pub(super) async fn reload(State(console): State<Arc<Console>>) -> Response {
     let reloader = Arc::clone(&console.reloader);
@@ -57,11 +67,7 @@ pub(super) async fn reload(State(console): State<Arc<Console>>) -> Response {
 
 fn rejection(rejected: &Rejected) -> Problem {
     let detail = "the configuration was not changed; mend what `errors` lists and reload again";
-    let errors = match rejected {
-        Rejected::Build(error) => json!([{ "message": error.to_string() }]),
-        Rejected::Config(diagnostics) => json!(diagnostics),
-    };
-    Problem::new(Kind::ConfigRejected, detail).with_errors(errors)
+    Problem::new(Kind::ConfigRejected, detail).with_errors(json!(rejected))
 }
 
 pub(super) async fn not_found() -> Response {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::Console;
 use super::guard::refuse;
-use crate::auth::aws::external_id::Told;
+use crate::auth::aws::external_id::{ExternalIds, Told};
 use crate::connection::aws::ExternalId;
 use crate::problem::{Kind, Problem};
 
@@ -44,15 +44,7 @@ async fn tell(console: &Arc<Console>, content: &[u8]) -> Result<Told, Problem> {
     {
         return Err(Problem::new(Kind::ContentMalformed, invalid.to_string()));
     }
-    let unavailable = |why: String| Problem::new(Kind::CredentialUnavailable, why);
-    let credentials = Arc::clone(&console.credentials);
-    // It may have to open the store.
-    let ids = tokio::task::spawn_blocking(move || credentials.external_ids()).await;
-    let ids = match ids {
-        Ok(Ok(ids)) => ids,
-        Ok(Err(error)) => return Err(unavailable(error.to_string())),
-        Err(error) => return Err(Problem::new(Kind::Internal, error.to_string())),
-    };
+    let ids = ids(console).await?;
     let connections: Vec<_> = {
         let snapshot = console.reader.take();
         let mut all: Vec<_> = (snapshot.lives())
@@ -63,4 +55,27 @@ async fn tell(console: &Arc<Console>, content: &[u8]) -> Result<Told, Problem> {
     };
     let told = Told::of(scope.as_deref(), &ids, &connections).await;
     told.map_err(|fault| unavailable(fault.detail))
+}
+
+/// The external ID that is sent for a role; none if none is.
+pub(super) async fn resolve(
+    console: &Arc<Console>,
+    id: &ExternalId,
+) -> Result<Option<Box<str>>, Problem> {
+    let resolved = ids(console).await?.resolve(id).await;
+    resolved.map_err(|fault| unavailable(fault.detail))
+}
+
+async fn ids(console: &Arc<Console>) -> Result<ExternalIds, Problem> {
+    let credentials = Arc::clone(&console.credentials);
+    // It may have to open the store.
+    match tokio::task::spawn_blocking(move || credentials.external_ids()).await {
+        Ok(Ok(ids)) => Ok(ids),
+        Ok(Err(error)) => Err(unavailable(error.to_string())),
+        Err(error) => Err(Problem::new(Kind::Internal, error.to_string())),
+    }
+}
+
+fn unavailable(why: String) -> Problem {
+    Problem::new(Kind::CredentialUnavailable, why)
 }

@@ -1,17 +1,21 @@
 //! What stands before every path of the console.
 
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Redirect, Response};
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, ORIGIN, REFERRER_POLICY,
+    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, ORIGIN, REFERRER_POLICY,
     WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use subtle::ConstantTimeEq;
+use url::form_urlencoded;
 
-use super::Local;
+use super::Ends;
+use super::session::{Means, Sessions, Verdict};
 use crate::config::Admin;
 use crate::live::Reader;
 use crate::problem::{Kind, Problem};
@@ -25,14 +29,40 @@ const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 /// Where providers send people back to.
 const CALLBACK: &str = "/oauth/callback";
 
-/// Pages from which people consent.
-const LINK_PAGES: &str = "/link/";
+/// Where people give `admin.token`.
+const LOGIN: &str = "/login";
+
+/// Where they end their session.
+const LOGOUT: &str = "/logout";
+
+/// What is for programs, and for our own pages' scripts.
+const NO_PAGES: [&str; 4] = ["/api/", "/assets/", "/events", "/metrics"];
+
+/// Styles and scripts, which say nothing.
+const ASSETS: &str = "/assets/";
+
+/// What proves that our own page asks for a change.
+const CSRF: HeaderName = HeaderName::from_static("x-csrf-token");
+
+/// Nothing but our own files, no frame around us, nothing inline.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// What the console demands of a request.
 pub(super) struct Guards {
     origins: Guard,
     token: Option<Secret>,
     exposure: Exposure,
+    sessions: Arc<Sessions>,
+}
+
+/// Whom a request comes from, for the pages to know.
+#[derive(Clone, Debug)]
+pub(super) struct Visitor {
+    /// What the page proves itself with.
+    pub(super) csrf: String,
+    /// Whether there is a session to end.
+    pub(super) has_session: bool,
 }
 
 /// Who can reach the listener that is really bound, whatever the configuration says by now.
@@ -54,7 +84,7 @@ impl Exposure {
 }
 
 impl Guards {
-    pub(super) fn new(settings: &Admin, exposure: Exposure) -> Self {
+    pub(super) fn new(settings: &Admin, exposure: Exposure, sessions: Arc<Sessions>) -> Self {
         let mut names: Vec<Box<str>> = ["localhost", "127.0.0.1", "::1"].map(Into::into).into();
         names.extend(
             settings
@@ -67,31 +97,56 @@ impl Guards {
             origins: Guard::new(Some(names), Vec::new()),
             token: settings.token.clone(),
             exposure,
+            sessions,
         }
     }
 
-    fn admit(&self, request: &Request, local: Local) -> Result<(), Problem> {
+    fn admit(&self, request: &Request, ends: Ends) -> Result<Visitor, Problem> {
         let headers = request.headers();
-        self.origins.host(host(headers)?, local.0)?;
-        if request.uri().path() == CALLBACK && request.method() == Method::GET {
+        let path = request.uri().path();
+        self.origins.host(host(headers)?, ends.local)?;
+        let session = self.token.as_ref();
+        let session = session.and_then(|token| self.sessions.of(headers, token, SystemTime::now()));
+        let visitor = Visitor {
+            csrf: self.sessions.csrf(session),
+            has_session: session.is_some(),
+        };
+        if path == CALLBACK && request.method() == Method::GET {
             // Browsers come from the provider's site, and without a token: its `state` is the proof.
-            return Ok(());
+            return Ok(visitor);
         }
-        if !is_visit_to_link(request) {
+        if !is_visit(request) {
             self.origins.origin(headers)?;
         }
-        if changes_state(request.method()) && is_browser(headers) {
-            let detail =
-                "this page has no token for changes; use a client that is no browser, such as curl";
-            return Err(Problem::new(Kind::OriginRefused, detail));
+        // Forms have their proof inside.
+        if changes_state(request.method()) && ![LOGIN, LOGOUT].contains(&path) {
+            self.is_our_page(headers, session)?;
         }
-        if PROBES.contains(&request.uri().path()) {
-            return Ok(());
+        if PROBES.contains(&path) || path == LOGIN || path.starts_with(ASSETS) || session.is_some()
+        {
+            return Ok(visitor);
         }
-        self.authenticate(request)
+        self.presents_token(headers, ends)?;
+        Ok(visitor)
     }
 
-    fn authenticate(&self, request: &Request) -> Result<(), Problem> {
+    /// Refuses what a browser sends without proof that one of our pages asked for it.
+    fn is_our_page(&self, headers: &HeaderMap, session: Option<&str>) -> Result<(), Problem> {
+        if !is_browser(headers) {
+            return Ok(());
+        }
+        let mut proofs = headers.get_all(CSRF).iter();
+        let (proof, none) = (proofs.next(), proofs.next());
+        if none.is_none()
+            && proof.is_some_and(|proof| self.sessions.is_csrf(proof.as_bytes(), session))
+        {
+            return Ok(());
+        }
+        let detail = "a browser sends the page's token with each change, in `X-CSRF-Token`; load the page anew, or use a client that is no browser, such as curl";
+        Err(Problem::new(Kind::OriginRefused, detail))
+    }
+
+    fn presents_token(&self, headers: &HeaderMap, ends: Ends) -> Result<(), Problem> {
         let Some(token) = &self.token else {
             if self.exposure == Exposure::Machine {
                 return Ok(());
@@ -99,25 +154,32 @@ impl Guards {
             let detail = "admin.token was taken away, but until a restart the network reaches this listener; set it again";
             return Err(Problem::new(Kind::Unauthorized, detail));
         };
-        let presented = request
-            .headers()
+        let presented = headers
             .get(AUTHORIZATION)
             .map(HeaderValue::as_bytes)
             .unwrap_or_default();
         let presented = presented
             .split_at_checked(7)
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "));
-        if presented.is_some_and(|(_, presented)| presented.ct_eq(token.expose().as_bytes()).into())
-        {
-            return Ok(());
-        }
-        let detail = if request.uri().path().starts_with(LINK_PAGES) {
-            "a browser cannot send admin.token; run `keybearer link` with the connection's name where keybearer runs, and open the URL that it prints"
-        } else {
-            "send admin.token as `Authorization: Bearer …`"
+        let detail = "send admin.token as `Authorization: Bearer …`, or log in on the page";
+        let Some((_, presented)) = presented else {
+            return Err(Problem::new(Kind::Unauthorized, detail));
         };
-        Err(Problem::new(Kind::Unauthorized, detail))
+        match self
+            .sessions
+            .judge(presented, token, Means::Program, ends.peer)
+        {
+            Verdict::Right => Ok(()),
+            Verdict::TooMany(wait) => Err(too_many(wait)),
+            Verdict::Wrong => Err(Problem::new(Kind::Unauthorized, detail)),
+        }
     }
+}
+
+/// Too many wrong tokens came.
+pub(super) fn too_many(wait: Duration) -> Problem {
+    let detail = "too many wrong tokens came from your address; none is looked at for a while";
+    Problem::new(Kind::TooManyAttempts, detail).retry_after(Some(wait))
 }
 
 fn host(headers: &HeaderMap) -> Result<HostName<'_>, Problem> {
@@ -138,18 +200,36 @@ fn changes_state(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
-/// Whether a person follows a link to the page of a connection's link, perhaps on another site's page:
-/// such as that of an app which got the 503. It changes nothing, and cannot be framed.
-fn is_visit_to_link(request: &Request) -> bool {
+/// Whether a person follows a link to one of our pages, perhaps on another site's page: such as that of
+/// an app which got the 503, or a wiki's. It changes nothing, and its answer can be neither framed nor
+/// read.
+fn is_visit(request: &Request) -> bool {
     let headers = request.headers();
     let is = |name: &str, value: &str| {
         let mut values = headers.get_all(name).iter();
         values.next().is_some_and(|found| found == value) && values.next().is_none()
     };
     request.method() == Method::GET
-        && request.uri().path().starts_with(LINK_PAGES)
+        && is_page(request.uri().path())
         && is("sec-fetch-mode", "navigate")
         && is("sec-fetch-dest", "document")
+}
+
+fn is_page(path: &str) -> bool {
+    !NO_PAGES.iter().any(|other| path.starts_with(other))
+}
+
+/// Where to send a browser that may come in once its person has logged in.
+fn login(request: &Request) -> Option<Response> {
+    let accepts = request.headers().get(ACCEPT)?.to_str().ok()?;
+    let path = request.uri().path();
+    if request.method() != Method::GET || !is_page(path) || !accepts.contains("text/html") {
+        return None;
+    }
+    let next: String = form_urlencoded::byte_serialize(path.as_bytes()).collect();
+    // Relative, as the console may be served below a path.
+    let up = "../".repeat(path.matches('/').count() - 1);
+    Some(Redirect::to(&format!("./{up}login?next={next}")).into_response())
 }
 
 /// Whether a browser sent it: browsers mark what they send, and keep cookies.
@@ -160,44 +240,64 @@ fn is_browser(headers: &HeaderMap) -> bool {
     headers.keys().any(marks)
 }
 
+/// What the guards need to know.
+#[derive(Clone)]
+pub(super) struct Gate {
+    pub(super) reader: Reader,
+    pub(super) exposure: Exposure,
+    pub(super) sessions: Arc<Sessions>,
+}
+
 pub(super) async fn check(
-    State((reader, exposure)): State<(Reader, Exposure)>,
-    ConnectInfo(local): ConnectInfo<Local>,
-    request: Request,
+    State(gate): State<Gate>,
+    ConnectInfo(ends): ConnectInfo<Ends>,
+    mut request: Request,
     next: Next,
 ) -> Response {
     // As a reload may change the token, it is looked at anew for each request.
-    let guards = reader
+    let guards = gate
+        .reader
         .take()
         .admin
         .as_ref()
-        .map(|admin| Guards::new(admin, exposure));
+        .map(|admin| Guards::new(admin, gate.exposure, gate.sessions));
     let admitted = match guards {
-        Some(guards) => guards.admit(&request, local),
+        Some(guards) => guards.admit(&request, ends),
         None => Err(Problem::new(
             Kind::NoRoute,
             "admin.listen was switched off; a restart ends the listener",
         )),
     };
     let mut response = match admitted {
-        Ok(()) => next.run(request).await,
+        Ok(visitor) => {
+            request.extensions_mut().insert(visitor);
+            next.run(request).await
+        }
+        Err(problem) if problem.kind() == Kind::Unauthorized => {
+            login(&request).unwrap_or_else(|| refuse(&problem))
+        }
         Err(problem) => refuse(&problem),
     };
     let headers = response.headers_mut();
     for (name, value) in [
-        (
-            CONTENT_SECURITY_POLICY,
-            "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        ),
+        (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (X_FRAME_OPTIONS, "DENY"),
-        (REFERRER_POLICY, "no-referrer"),
+        // With none at all, forms would be sent with the origin `null`.
+        (REFERRER_POLICY, "same-origin"),
         (CACHE_CONTROL, "no-store"),
+        (OPENER_POLICY, "same-origin"),
+        (RESOURCE_POLICY, "same-origin"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
     response
 }
+
+/// Keeps windows of other sites apart from ours, and our files out of their pages (HTML Standard, Fetch
+/// Standard).
+const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// A problem as an answer of the console.
 pub(super) fn refuse(problem: &Problem) -> Response {
@@ -212,7 +312,7 @@ pub(super) fn refuse(problem: &Problem) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Listen;
+    use crate::config::{Edit, Listen};
     use crate::secret::Origin;
 
     fn guards(token: Option<&str>) -> Guards {
@@ -223,8 +323,10 @@ mod tests {
             },
             public_url: "https://keys.example".parse().unwrap(),
             token: token.map(|token| Secret::new(token, Origin::Literal)),
+            edit: Edit::Refused,
         };
-        Guards::new(&settings, Exposure::Machine)
+        let sessions = Arc::new(Sessions::new().unwrap());
+        Guards::new(&settings, Exposure::Machine, sessions)
     }
 
     #[test]
@@ -245,7 +347,7 @@ mod tests {
         }
         let request = request.body(Body::empty()).unwrap();
         guards
-            .admit(&request, Local(None))
+            .admit(&request, Ends::default())
             .err()
             .map(|problem| problem.kind())
     }
@@ -268,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn browsers_change_nothing_and_programs_do() {
+    fn browsers_change_nothing_without_proof_and_programs_do() {
         let guards = guards(None);
         let post = |field: (&str, &str)| {
             asked(
@@ -288,6 +390,19 @@ mod tests {
         ] {
             assert_eq!(post(field), Some(Kind::OriginRefused), "{field:?}");
         }
+        let proof = guards.sessions.csrf(None);
+        let by_page = |fields: &[(&str, &str)]| {
+            let ours = [("host", "localhost"), ("origin", "http://localhost")];
+            asked(&guards, "POST", "/api/reload", &[&ours, fields].concat())
+        };
+        assert_eq!(by_page(&[("x-csrf-token", &proof)]), None);
+        let refused = Some(Kind::OriginRefused);
+        assert_eq!(by_page(&[]), refused);
+        assert_eq!(by_page(&[("x-csrf-token", "x")]), refused);
+        let twice = [("x-csrf-token", &*proof), ("x-csrf-token", &*proof)];
+        assert_eq!(by_page(&twice), refused);
+        let elsewhere = [("sec-fetch-site", "cross-site"), ("x-csrf-token", &*proof)];
+        assert_eq!(by_page(&elsewhere), refused);
     }
 
     #[test]

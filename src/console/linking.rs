@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use http::StatusCode;
-use maud::{DOCTYPE, Markup, html};
+use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::Console;
 use super::connections::unknown;
-use super::guard::refuse;
+use super::guard::{Visitor, refuse};
+use super::pages::{Depth, Shell, encoded};
 use crate::auth::credentials::Credential;
 use crate::auth::oauth2::consent::Outcome;
 use crate::auth::oauth2::link::{NotLinkable, Returned, code};
@@ -116,16 +117,18 @@ pub(super) async fn outcome(
 /// The page that a 503 names: its link leads to the provider.
 pub(super) async fn page(
     State(console): State<Arc<Console>>,
+    Extension(visitor): Extension<Visitor>,
     Path(name): Path<String>,
 ) -> Response {
     let begun = match credential(&console, &name) {
         Ok(credential) => credential.link(&console.consents).await,
         Err(problem) => {
-            return failed(problem.status(), &name, problem.detail());
+            return failed(&visitor, problem.status(), &name, problem.detail());
         }
     };
     match begun {
         Ok((_, url)) => document(
+            &visitor,
             StatusCode::OK,
             &format!("Link {name}"),
             &html! {
@@ -134,7 +137,7 @@ pub(super) async fn page(
                 p { "The link is good for ten minutes and for one use." }
             },
         ),
-        Err(error) => failed(StatusCode::CONFLICT, &name, &error.to_string()),
+        Err(error) => failed(&visitor, StatusCode::CONFLICT, &name, &error.to_string()),
     }
 }
 
@@ -151,18 +154,19 @@ pub(super) struct Callback {
 /// Where the provider sends a person back to.
 pub(super) async fn callback(
     State(console): State<Arc<Console>>,
+    Extension(visitor): Extension<Visitor>,
     callback: Result<Query<Callback>, QueryRejection>,
 ) -> Response {
     // One that has a parameter twice is not taken (RFC 6749 section 3.1).
     let Ok(Query(callback)) = callback else {
-        return stray();
+        return stray(&visitor);
     };
     let consent = callback
         .state
         .as_deref()
         .and_then(|state| console.consents.take(state));
     let Some(consent) = consent else {
-        return stray();
+        return stray(&visitor);
     };
     let returned = Returned {
         code: callback.code.as_deref().map(code),
@@ -173,12 +177,14 @@ pub(super) async fn callback(
     let name = Arc::clone(&consent.connection);
     match consent.complete(returned).await {
         Outcome::Linked => document(
+            &visitor,
             StatusCode::OK,
             &format!("{name} is linked"),
-            &html! { p id="outcome" { "The connection " strong { (name) } " is linked. You can close this page: keybearer keeps the access fresh from now on." } },
+            &html! { p id="outcome" { "The connection " strong { (name) } " is linked. You can close this page: keybearer keeps the access fresh from now on." } p { a href={ "../connections/" (encoded(&name)) } { "The connection" } } },
         ),
-        Outcome::Failed(why) => failed(StatusCode::BAD_GATEWAY, &name, &why),
+        Outcome::Failed(why) => failed(&visitor, StatusCode::BAD_GATEWAY, &name, &why),
         Outcome::Pending => failed(
+            &visitor,
             StatusCode::GATEWAY_TIMEOUT,
             &name,
             "the provider has not answered yet; look at the connection's state",
@@ -187,17 +193,19 @@ pub(super) async fn callback(
 }
 
 /// An answer that nobody waits for.
-fn stray() -> Response {
+fn stray(visitor: &Visitor) -> Response {
     let text = "This answer belongs to no consent that was begun here, or it came twice, too late or garbled. Begin again from the link.";
     document(
+        visitor,
         StatusCode::BAD_REQUEST,
         "Not linked",
         &html! { p id="outcome" { (text) } },
     )
 }
 
-fn failed(status: StatusCode, name: &str, why: &str) -> Response {
+fn failed(visitor: &Visitor, status: StatusCode, name: &str, why: &str) -> Response {
     document(
+        visitor,
         status,
         &format!("{name} is not linked"),
         &html! {
@@ -206,20 +214,17 @@ fn failed(status: StatusCode, name: &str, why: &str) -> Response {
     )
 }
 
-fn document(status: StatusCode, title: &str, content: &Markup) -> Response {
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (title) " - keybearer" }
-            }
-            body { main { h1 { (title) } (content) } }
-        }
+fn document(visitor: &Visitor, status: StatusCode, title: &str, content: &Markup) -> Response {
+    let shell = Shell {
+        title,
+        depth: Depth::Below,
+        visitor,
+        events: None,
+        scripts: &[],
+        // Whoever comes back from a provider need not have proven anything.
+        banner: Markup::default(),
     };
-    (status, Html(page.into_string())).into_response()
+    shell.page(status, &html! { h1 { (title) } (content) })
 }
 
 fn credential(console: &Console, name: &str) -> Result<Arc<Credential>, Problem> {

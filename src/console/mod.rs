@@ -11,23 +11,39 @@
 //! | `GET /api/connections/NAME/link/ID` | what came of a consent |
 //! | `POST /api/connections/NAME/test` | sends a request through a connection, and tells its phases |
 //! | `POST /api/external-id` | an AWS external ID, made if it never was |
+//! | `GET /`, `/connections/NAME`, `/agents` | the web page |
+//! | `GET /events` | what changes on it, as server-sent events |
+//! | `GET /assets/NAME` | its style and script |
+//! | `GET /login`, `POST /login`, `POST /logout` | a session for whoever has `admin.token` |
+//! | `GET /new`, `POST /api/drafts`, `POST /api/connections` | new connections: a form, what it makes, and its place in the configuration |
 //! | `GET /link/NAME` | a page from which a person can consent |
 //! | `GET /oauth/callback` | where providers send people back to |
+//! | `GET /api/status` | the instance itself, and what came of its last reload |
+//! | `GET /api/openapi.json` | the API's description (OpenAPI 3.1) |
 //! | `POST /api/reload` | reloads the configuration; 422 with all errors if it is invalid |
 //!
 //! A web page that somebody was lured to can reach this port, too: so only our own host names are
-//! answered, nothing of another origin is, and what changes state needs a client that is no browser.
+//! answered, nothing of another origin is, and what changes state needs the proof that one of our own pages
+//! asks for it, or a client that is no browser.
 
 mod agents;
 mod api;
+mod assets;
 mod connections;
+mod events;
 mod external_id;
+mod form;
 mod guard;
+mod history;
 mod linking;
+mod login;
+mod pages;
+mod session;
+mod status;
 mod trial;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,12 +59,14 @@ use hyper::service::Service as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::debug;
 
-use self::guard::Exposure;
+use self::guard::{Exposure, Gate};
+pub use self::history::Histories;
+pub use self::session::Sessions;
 use crate::agent::registry::Agents;
 use crate::auth::credentials::Credentials;
 use crate::auth::oauth2::consent::Consents;
@@ -87,6 +105,12 @@ pub struct Console {
     pub proxy: Arc<Proxy>,
     /// Whether requests are taken.
     pub ready: Readiness,
+    /// Where the proxy listens, as a configuration has it.
+    pub listeners: Vec<String>,
+    /// Who may come in.
+    pub sessions: Arc<Sessions>,
+    /// What the pages plot.
+    pub histories: Arc<Histories>,
 }
 
 /// Whether requests are taken: from the moment that listeners are bound until the drain.
@@ -105,34 +129,46 @@ impl Readiness {
     }
 }
 
-/// Where a client's connection arrived; none on a Unix socket.
-#[derive(Clone, Copy, Debug)]
-struct Local(Option<SocketAddr>);
+/// The ends of a client's connection; none on a Unix socket.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ends {
+    /// Where it arrived.
+    local: Option<SocketAddr>,
+    /// Where it came from.
+    peer: Option<IpAddr>,
+}
 
 /// Serves the console until the process ends.
 ///
 /// # Errors
 /// The listener cannot be used.
 pub async fn serve(console: Console, listener: Bound) -> io::Result<()> {
+    let histories = Arc::clone(&console.histories);
+    tokio::spawn(histories.follow(console.reader.clone()));
     let router = router(console, Exposure::of(&listener));
     match listener {
         Bound::Tcp(listener, _) => {
             let listener = TcpListener::from_std(listener)?;
-            accept(listener, router, |stream| Local(stream.local_addr().ok())).await;
+            let ends = |stream: &TcpStream| Ends {
+                local: stream.local_addr().ok(),
+                peer: stream.peer_addr().ok().map(|peer| peer.ip()),
+            };
+            accept(listener, router, ends).await;
         }
         Bound::Unix(listener, _) => {
-            accept(UnixListener::from_std(listener)?, router, |_| Local(None)).await;
+            let listener = UnixListener::from_std(listener)?;
+            accept(listener, router, |_| Ends::default()).await;
         }
     }
     Ok(())
 }
 
-async fn accept<L: Listener>(mut listener: L, router: Router, local: fn(&L::Io) -> Local) {
+async fn accept<L: Listener>(mut listener: L, router: Router, ends: fn(&L::Io) -> Ends) {
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     // It is never closed.
     while let Ok(place) = Arc::clone(&room).acquire_owned().await {
         let (stream, _) = listener.accept().await;
-        let speaking = speak(local(&stream), stream, router.clone());
+        let speaking = speak(ends(&stream), stream, router.clone());
         tokio::spawn(async move {
             speaking.await;
             drop(place);
@@ -141,13 +177,13 @@ async fn accept<L: Listener>(mut listener: L, router: Router, local: fn(&L::Io) 
 }
 
 /// Speaks HTTP/1.1 on a client's stream until it ends.
-async fn speak<S>(local: Local, stream: S, router: Router)
+async fn speak<S>(ends: Ends, stream: S, router: Router)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let router = TowerToHyperService::new(router);
     let service = hyper::service::service_fn(|mut request| {
-        request.extensions_mut().insert(ConnectInfo(local));
+        request.extensions_mut().insert(ConnectInfo(ends));
         router.call(request)
     });
     let mut connection = pin!(
@@ -167,8 +203,20 @@ where
 }
 
 fn router(console: Console, exposure: Exposure) -> Router {
-    let reader = console.reader.clone();
+    let gate = Gate {
+        reader: console.reader.clone(),
+        exposure,
+        sessions: Arc::clone(&console.sessions),
+    };
+    let console = Arc::new(console);
     Router::new()
+        .route("/", get(pages::list::page))
+        .route("/agents", get(pages::agents::page))
+        .route("/assets/{name}", get(assets::asset))
+        .route("/connections/{name}", get(pages::detail::page))
+        .route("/events", get(events::follow))
+        .route("/login", get(login::page).post(login::log_in))
+        .route("/logout", post(login::log_out))
         .route("/healthz", get(api::healthz))
         .route("/readyz", get(api::readyz))
         .route("/metrics", get(api::metrics))
@@ -182,16 +230,16 @@ fn router(console: Console, exposure: Exposure) -> Router {
         .route("/api/connections/{name}/link/{id}", get(linking::outcome))
         .route("/api/connections/{name}/test", post(trial::run))
         .route("/api/external-id", post(external_id::external_id))
+        .route("/api/openapi.json", get(api::description))
         .route("/api/reload", post(api::reload))
+        .route("/api/status", get(status::status))
         .route("/link/{name}", get(linking::page))
         .route("/oauth/callback", get(linking::callback))
+        .merge(form::routes(Arc::clone(&console)))
         .fallback(api::not_found)
         .method_not_allowed_fallback(api::method_refused)
-        .with_state(Arc::new(console))
-        .layer(middleware::from_fn_with_state(
-            (reader, exposure),
-            guard::check,
-        ))
+        .with_state(console)
+        .layer(middleware::from_fn_with_state(gate, guard::check))
 }
 
 #[cfg(test)]
@@ -205,7 +253,7 @@ mod tests {
         let (client, stream) = tokio::io::duplex(4096);
         let long = || async { "x".repeat(1 << 20) };
         let router = Router::new().route("/long", get(long));
-        tokio::spawn(speak(Local(None), stream, router));
+        tokio::spawn(speak(Ends::default(), stream, router));
         client
     }
 

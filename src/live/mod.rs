@@ -5,6 +5,7 @@
 //! only take what was published.
 
 pub mod expiry;
+pub mod recent;
 pub mod reload;
 
 use std::collections::HashMap;
@@ -15,6 +16,8 @@ use arc_swap::{ArcSwap, Guard as Borrowed};
 use http::HeaderValue;
 use parking_lot::Mutex;
 use url::Url;
+
+use self::recent::Recent;
 
 use crate::auth::Authenticator;
 use crate::auth::credentials::Credentials;
@@ -67,8 +70,10 @@ pub struct Live {
     pub upstream: Option<Arc<Upstream>>,
     /// Where a person can link it; none if there is nothing to link, or no console.
     pub link_page: Option<String>,
-    /// Its counters.
-    pub metrics: ConnectionMetrics,
+    /// Its counters, which outlive its settings.
+    pub metrics: Arc<ConnectionMetrics>,
+    /// Its last requests, which do as well; none if nobody can see them.
+    pub recent: Option<Arc<Recent>>,
 }
 
 /// A connection that compiled, but cannot be built.
@@ -83,6 +88,7 @@ impl Live {
     fn build(
         connection: &Arc<Connection>,
         public_url: Option<&Url>,
+        before: Option<&Self>,
         parts: &Parts,
     ) -> Result<Self, BuildError> {
         let failed = |reason: String| BuildError {
@@ -109,7 +115,14 @@ impl Live {
                 .map(|url| below(url, &format!("link/{}", connection.name)).into()),
             authenticator,
             upstream,
-            metrics: parts.metrics.connection(&connection.name),
+            metrics: match before {
+                Some(before) => Arc::clone(&before.metrics),
+                None => Arc::new(parts.metrics.connection(&connection.name)),
+            },
+            recent: public_url.map(|_| {
+                let kept = before.and_then(|before| before.recent.clone());
+                kept.unwrap_or_default()
+            }),
             connection: Arc::clone(connection),
         })
     }
@@ -258,6 +271,16 @@ impl Publisher {
     }
 }
 
+/// A configuration as it would be in force, for whoever has this reader: nothing else learns of it.
+///
+/// # Errors
+/// A connection cannot be built.
+pub fn apart(config: &Config, parts: &Parts) -> Result<Reader, BuildError> {
+    let snapshot = build(config, None, parts)?;
+    parts.upstreams.ask(&config.server.dns);
+    Ok(Reader(Arc::new(ArcSwap::from_pointee(snapshot))))
+}
+
 fn let_agents_in(config: &Config, parts: &Parts) {
     let access = config
         .agents
@@ -278,13 +301,17 @@ fn build(
     let mut routes = Routes::default();
     let mut lives = HashMap::with_capacity(config.connections.len());
     for connection in &config.connections {
-        let live = match before.and_then(|before| before.lives.get(&connection.name)) {
+        let known = before.and_then(|before| before.lives.get(&connection.name));
+        let live = match known {
             Some(live)
                 if live.connection == *connection && !(moved && connection.auth.is_renewed()) =>
             {
                 Arc::clone(live)
             }
-            _ => Arc::new(Live::build(connection, ours.as_ref(), parts)?),
+            _ => {
+                let known = known.map(|live| &**live);
+                Arc::new(Live::build(connection, ours.as_ref(), known, parts)?)
+            }
         };
         routes.insert_prefix(&connection.prefix, Arc::clone(&live));
         for host in &connection.hosts {

@@ -51,14 +51,18 @@ impl Status {
             | Kind::ExpectationFailed
             | Kind::UnsupportedContent => Self::InvalidArgument,
             Kind::Unauthorized => Self::Unauthenticated,
-            Kind::OriginRefused | Kind::NotAllowed => Self::PermissionDenied,
+            Kind::OriginRefused | Kind::NotAllowed | Kind::EditRefused => Self::PermissionDenied,
             Kind::NoRoute | Kind::MethodRefused | Kind::HostRefused => Self::Unimplemented,
             Kind::CallerTimeout
             | Kind::ConnectTimeout
             | Kind::WriteTimeout
             | Kind::ResponseTimeout => Self::DeadlineExceeded,
-            Kind::NotLinkable | Kind::ConfigRejected => Self::FailedPrecondition,
-            Kind::ContentTooLarge | Kind::HeadTooLarge => Self::ResourceExhausted,
+            Kind::NotLinkable | Kind::ConfigNotWritable | Kind::ConfigRejected => {
+                Self::FailedPrecondition
+            }
+            Kind::ContentTooLarge | Kind::HeadTooLarge | Kind::TooManyAttempts => {
+                Self::ResourceExhausted
+            }
             Kind::AgentRefused
             | Kind::Internal
             | Kind::ProtocolError

@@ -24,7 +24,7 @@ use crate::upstream::fault::Retry;
 /// upstream, and, for methods that may be repeated (RFC 9110 section 9.2.2), when the connection
 /// broke or was too slow and the content can be sent a second time.
 ///
-/// A signed one is signed anew then, by `signature`.
+/// A signed one is signed anew then, by `signature`; `record` counts, and says when it begins.
 pub(super) async fn send(
     live: &Live,
     prepared: &Prepared<'_>,
@@ -88,6 +88,7 @@ pub(super) async fn send(
         let (trace_id, span_id) = record.ids();
         tracing::debug!(connection = %live.connection.name, problem = %failure.problem, trace_id, span_id, "Trying again");
         left -= 1;
+        record.sent_again();
         attempt.fresh = true;
         attempt.now = Instant::now();
     }

@@ -237,6 +237,7 @@ impl Sending<'_> {
         };
         drop(response);
         record.waited();
+        record.replayed();
         admitted.request = Some(request);
         let response = self.exchange(&other, admitted, record).await?;
         let (expired, response) = expiry::is_sign(response, signals).await;

@@ -12,6 +12,7 @@ use tracing::field::{DisplayValue, display};
 use tracing::{debug, info, warn};
 
 use super::Caller;
+use crate::live::recent::Entry;
 use crate::live::{Live, Snapshot};
 use crate::problem::{Problem, grpc};
 use crate::request::answer;
@@ -26,12 +27,12 @@ pub(super) struct Record {
     caller: Arc<Caller>,
     live: Option<Arc<Live>>,
     method: Method,
-    /// For the log line and for traces; none if nobody wants it.
+    /// The target; none if nobody wants it.
     target: Option<Uri>,
     /// How much of its path is the connection's prefix.
     prefix_len: usize,
     /// Whether there is to be a log line.
-    logged: bool,
+    logs: bool,
     /// What becomes spans; none if nothing is traced.
     trace: Option<Trace>,
     /// Why it failed, in one word.
@@ -45,6 +46,10 @@ pub(super) struct Record {
     status: Option<StatusCode>,
     bytes: u64,
     whole: bool,
+    retries: u32,
+    replayed: bool,
+    /// What was wrong, where the answer is our own.
+    problem: Option<Box<str>>,
     /// Whether the caller speaks gRPC, and cannot read problem details.
     is_grpc: bool,
 }
@@ -59,7 +64,7 @@ impl Record {
             method: request.method().clone(),
             target: None,
             prefix_len: 0,
-            logged: false,
+            logs: false,
             trace: None,
             error: None,
             origin: None,
@@ -69,17 +74,21 @@ impl Record {
             status: None,
             bytes: 0,
             whole: false,
+            retries: 0,
+            replayed: false,
+            problem: None,
             is_grpc: is_grpc(request),
         })
     }
 
     /// Begins what the snapshot wants to be told of the request.
     pub(super) fn wanted(&mut self, snapshot: &Snapshot, head: &mut Parts) {
-        self.logged = snapshot.access_log;
+        self.logs = snapshot.access_log;
         if let Some(tracer) = &snapshot.tracer {
             self.trace = Some(tracer.begin(&mut head.headers, head.version));
         }
-        if self.logged || self.trace.is_some() {
+        // The console may show it.
+        if self.logs || snapshot.admin.is_some() || self.trace.is_some() {
             self.target = Some(head.uri.clone());
         }
     }
@@ -125,6 +134,16 @@ impl Record {
         self.upstream = Some(at.saturating_duration_since(self.ready));
     }
 
+    /// Notes that it is sent again, as a connection failed.
+    pub(super) fn sent_again(&mut self) {
+        self.retries += 1;
+    }
+
+    /// Notes that it is sent again with another credential.
+    pub(super) fn replayed(&mut self) {
+        self.replayed = true;
+    }
+
     pub(super) fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
     }
@@ -132,6 +151,7 @@ impl Record {
     /// Remembers an answer of our own, and says what it was about.
     pub(super) fn refused(&mut self, problem: &Problem) {
         self.status = Some(problem.status());
+        self.problem = Some(problem.detail().into());
         let (kind, detail) = (problem.kind().slug(), problem.detail());
         let connection = self.connection();
         let (trace_id, span_id) = self.ids();
@@ -284,8 +304,29 @@ impl Drop for Record {
             .as_ref()
             .map_or(&self.caller.proxy.unrouted, |live| &live.metrics);
         metrics.answered(&self.method, status, duration, self.upstream);
-        if let Some(target) = self.target.as_ref().filter(|_| self.logged) {
+        let Some(target) = &self.target else {
+            return;
+        };
+        if self.logs {
             self.log(target, status, duration);
+        }
+        if let Some(live) = &self.live
+            && let Some(recent) = &live.recent
+        {
+            let entry = Entry {
+                begun: self.begun,
+                method: self.method.clone(),
+                path: String::new(),
+                status: self.status,
+                whole: duration,
+                upstream: self.upstream,
+                bytes: self.bytes,
+                retries: self.retries,
+                replayed: self.replayed,
+                aborted: !self.whole,
+                problem: self.problem.take(),
+            };
+            recent.note(entry, target.path());
         }
         if let Some(trace) = self.trace.take() {
             self.end_trace(trace, now);

@@ -217,6 +217,7 @@ impl Signing<'_> {
         record: &mut Record,
     ) -> Result<Response<Answer>, Problem> {
         record.waited();
+        record.replayed();
         admitted.request = Some(request);
         let sent = Sent {
             signed: signer.clock().now(),

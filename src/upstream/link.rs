@@ -221,6 +221,11 @@ impl Link {
         self.progress + idle.min(self.kept.unwrap_or(Duration::MAX))
     }
 
+    /// For how long nothing has happened on it.
+    pub(super) fn rest(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.progress)
+    }
+
     /// Whether another request can be sent, asked of the system itself: for one that cannot be
     /// repeated if the upstream turns out to have gone.
     pub(super) fn is_surely_open(&mut self) -> bool {

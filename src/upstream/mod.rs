@@ -17,6 +17,7 @@ mod link;
 pub mod message;
 mod multiplexed;
 mod outflow;
+mod patience;
 pub mod peer;
 mod pool;
 mod proxy;
@@ -210,18 +211,22 @@ impl Upstream {
         let reuse = self.reuse(attempt);
         while !attempt.fresh
             && reuse == Reuse::Possible
-            && let Some(mut link) = self.pool.take(attempt.now)
-        {
-            if !attempt.repeatable && !link.is_surely_open() {
-                continue;
+            && let Some(mut link) = match attempt.repeatable {
+                true => self.pool.take(attempt.now),
+                false => self.pool.take_trusted(attempt.now),
             }
-            match link.send(slot, timeouts, attempt.now).await {
+        {
+            let rest = link.rest(attempt.now);
+            let failure = match link.send(slot, timeouts, attempt.now).await {
                 Ok(response) => return self.answer(response, link, timeouts, reuse),
-                Err(failure) if slot.is_none() => {
-                    // It may be new: the first one of all is made to learn the protocol by.
-                    return Err(self.placed(self.dialer.told(failure)));
-                }
-                Err(_) => {}
+                Err(failure) => failure,
+            };
+            if slot.is_some() || failure.problem.kind() == Kind::ConnectionTerminated {
+                self.pool.ended(rest, Instant::now());
+            }
+            if slot.is_none() {
+                // It may be new: the first one of all is made to learn the protocol by.
+                return Err(self.placed(self.dialer.told(failure)));
             }
         }
         // On the heap, as it is seldom needed and would be the largest part of each request's state.

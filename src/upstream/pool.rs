@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::link::Link;
+use super::patience::Patience;
 
 /// Idle links, the last one used first, so that those not needed grow old and go.
 ///
@@ -24,6 +25,8 @@ struct State {
     addresses: Vec<IpAddr>,
     /// Whether a link was put since the last sweep.
     used: bool,
+    /// What is known of closes without a word; none before the first.
+    patience: Option<Patience>,
 }
 
 #[derive(Debug)]
@@ -45,6 +48,36 @@ impl Pool {
                 None
             }
         }
+    }
+
+    /// The link used last, if it is safe to send a request on it that cannot be repeated: the upstream has
+    /// not closed it, and is not known to close such without a word after less than twice its rest.
+    pub(super) fn take_trusted(&self, now: Instant) -> Option<Box<Link>> {
+        while let Some(mut link) = self.take(now) {
+            let rest = link.rest(now);
+            if !link.is_surely_open() {
+                self.ended(rest, now);
+                continue;
+            }
+            // Where there is not enough patience, the link goes: a new one takes its place.
+            return self.trusts(rest, now).then_some(link);
+        }
+        None
+    }
+
+    fn trusts(&self, rest: Duration, now: Instant) -> bool {
+        let mut state = self.state.lock();
+        let patience = state.patience.as_mut();
+        patience.is_none_or(|patience| rest < patience.trusted(now))
+    }
+
+    /// Notes that the upstream had closed a link without a word, or did just when a request was sent on
+    /// it, after so long a rest.
+    #[cold]
+    pub(super) fn ended(&self, rest: Duration, now: Instant) {
+        let mut state = self.state.lock();
+        let patience = state.patience.get_or_insert_with(|| Patience::new(now));
+        patience.ended(rest, now);
     }
 
     /// Keeps a link for at most `idle` after its last progress, and no longer than the upstream does.
@@ -81,7 +114,16 @@ impl Pool {
             (std::mem::take(&mut state.idle), used)
         };
         let used = used || !kept.is_empty();
-        kept.retain_mut(|idle| now < idle.until && idle.link.is_surely_open());
+        kept.retain_mut(|idle| {
+            if now >= idle.until {
+                return false;
+            }
+            let is_open = idle.link.is_surely_open();
+            if !is_open {
+                self.ended(idle.link.rest(now), now);
+            }
+            is_open
+        });
         let mut state = self.state.lock();
         // What was put back meanwhile was used last: it stays on top.
         kept.append(&mut state.idle);

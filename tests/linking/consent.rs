@@ -27,7 +27,11 @@ async fn a_503_leads_to_a_linked_connection() {
 
     let page = keybearer.ask("GET", "/link/drive").send().await;
     assert_eq!(page.status, 200);
-    let (_, href) = page.text().split_once("href=\"").map(owned).unwrap();
+    let (_, href) = page
+        .text()
+        .split_once("id=\"link\" href=\"")
+        .map(owned)
+        .unwrap();
     let href = href.split('"').next().unwrap().replace("&amp;", "&");
     let landed = Person::new("jane").consent(&href).await;
     assert!(landed.body.contains("is linked"), "{landed:?}");
@@ -250,7 +254,7 @@ async fn paths_name_the_methods_that_they_take() {
         keybearer,
     } = World::start("").await;
     for (method, path, allow) in [
-        ("POST", "/api/connections", "GET,HEAD"),
+        ("PUT", "/api/connections", "GET,HEAD,POST"),
         ("DELETE", "/api/connections/drive", "GET,HEAD"),
         ("GET", "/api/connections/drive/link", "POST,DELETE"),
         ("POST", "/api/connections/drive/link/x", "GET,HEAD"),

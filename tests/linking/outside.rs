@@ -11,7 +11,7 @@ fn page(response: &Response, status: u16) -> String {
     let is = |name: &str, value: &str| assert_eq!(response.header(name), Some(value), "{name}");
     is("content-type", "text/html; charset=utf-8");
     is("cache-control", "no-store");
-    is("referrer-policy", "no-referrer");
+    is("referrer-policy", "same-origin");
     is("x-content-type-options", "nosniff");
     is("x-frame-options", "DENY");
     let policy = response.header("content-security-policy").unwrap();
@@ -181,9 +181,7 @@ async fn the_admin_token_guards_all_but_the_callback() {
         ("GET", "/link/drive"),
     ] {
         let response = keybearer.ask(method, path).send().await;
-        let detail = response.problem(401, "unauthorized", "http_request_denied");
-        let person = path.starts_with("/link/");
-        assert_eq!(detail.contains("`keybearer link`"), person, "{detail}");
+        response.problem(401, "unauthorized", "http_request_denied");
     }
     let mut command = keybearer.spawn(&["link", "drive"]);
     let printed = async || command.stdout().lines().next().map(str::to_owned);

@@ -11,7 +11,7 @@ use super::secret::{Secrets, field_value};
 use crate::config::fault::Fault;
 use crate::config::mask::without_userinfo_and_query;
 use crate::config::section::{Section, Text};
-use crate::config::{Admin, AllowedHosts, Listen, Log, LogFormat, Server};
+use crate::config::{Admin, AllowedHosts, Edit, Listen, Log, LogFormat, Server};
 use crate::connection::HeaderCase;
 use crate::secret::Secret;
 
@@ -216,6 +216,7 @@ pub(super) fn admin<'a>(
     if let Some(token) = &token {
         refuse_unsendable(section, token);
     }
+    let edit = edit(section, listeners.admin.as_ref());
     let listen = listeners.admin.clone()?;
     if let Some(section) = section
         && !host::is_local(&listen)
@@ -231,7 +232,27 @@ pub(super) fn admin<'a>(
         public_url: public_url.or_else(|| default_public_url(&listen))?,
         listen,
         token,
+        edit,
     })
+}
+
+/// `admin.allow_edit`, which only a console can use.
+fn edit(section: Option<&Section<'_>>, listen: Option<&Listen>) -> Edit {
+    let written = section.and_then(|section| section.boolean("allow_edit"));
+    if written != Some(true) {
+        return Edit::Refused;
+    }
+    // A `listen` that is wrong was reported.
+    if let (Some(section), None) = (section, listen)
+        && section
+            .text("listen")
+            .is_some_and(|text| text.text == "off")
+        && let Some(entry) = section.entry("allow_edit")
+    {
+        let message = "`allow_edit` has no use with `listen = \"off\"`, as there is no console";
+        section.report("allow_edit", Fault::at(entry.key_place, message));
+    }
+    Edit::Allowed
 }
 
 fn refuse_unsendable(section: Option<&Section<'_>>, token: &Secret) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tracing::level_filters::LevelFilter;
 
 use super::world::World;
-use crate::config::{AllowedHosts, Listen, LogFormat};
+use crate::config::{AllowedHosts, Edit, Listen, LogFormat};
 use crate::connection::auth::{Auth, BodyFields};
 use crate::connection::{
     Connection, Cookies, HeaderCase, HttpVersion, Limits, Timeouts, Tls, TlsVersion,
@@ -221,13 +221,32 @@ fn local_consoles_need_no_token() {
 }
 
 #[test]
+fn the_console_edits_only_where_it_is_told_to() {
+    for (line, edit) in [
+        ("", Edit::Refused),
+        ("allow_edit = false", Edit::Refused),
+        ("allow_edit = true", Edit::Allowed),
+    ] {
+        let config = World::default().config(&format!("[admin]\n{line}"));
+        assert_eq!(config.admin.unwrap().edit, edit, "{line}");
+    }
+    World::default().config("[admin]\nlisten = \"off\"\nallow_edit = false");
+    let wrong = World::default().wrong("[admin]\nlisten = \"off\"\nallow_edit = true");
+    assert!(
+        wrong.contains("`allow_edit` has no use with `listen"),
+        "{wrong}"
+    );
+    let wrong = World::default().wrong("[admin]\nallow_edit = \"yes\"");
+    assert!(wrong.contains("takes `true` or `false`"), "{wrong}");
+}
+
+#[test]
 fn what_later_releases_bring_is_refused_by_name() {
     const SUFFIX: &str = "is not available in this version of keybearer; remove it";
     const CONNECTION: &str = "[connections.a]\nbase_url = \"https://a.example\"\n";
     for (text, named) in [
         ("[callers.x]\ntoken = \"hunter2\"", "`callers`"),
         ("[webhooks]\nlisten = \"127.0.0.1:1\"", "`webhooks`"),
-        ("[admin]\nallow_edit = true", "`allow_edit`"),
         ("[server.tls]\ncertificate = \"a.pem\"", "`tls`"),
         ("[server]\nforward_proxy = true", "`forward_proxy`"),
         ("^callers = [\"x\"]", "`callers`"),

@@ -1,0 +1,198 @@
+// Keeps a page up to date, and does what its buttons say. Everything can be read without it.
+'use strict';
+
+const body = document.body;
+const csrf = () => document.querySelector('meta[name="csrf-token"]').content;
+
+// A change is asked for with the proof that this page asks; an answer that is no success is an error
+// in the words of its problem details (RFC 9457).
+async function change(method, url, content) {
+  const answer = await fetch(url, {
+    method,
+    headers: { 'Content-Type': 'application/json', 'X-CSRF-Token': csrf() },
+    body: content && JSON.stringify(content),
+  });
+  const text = await answer.text();
+  let told = {};
+  try {
+    told = JSON.parse(text);
+  } catch {
+    // What is no JSON tells nothing more.
+  }
+  if (answer.status === 401) {
+    location.reload();
+  }
+  if (!answer.ok) {
+    const error = new Error(told.detail ?? `keybearer answered ${answer.status}`);
+    error.told = told;
+    throw error;
+  }
+  return told;
+}
+
+function element(name, text, ...inside) {
+  const made = document.createElement(name);
+  if (text !== undefined) {
+    made.textContent = text;
+  }
+  made.append(...inside);
+  return made;
+}
+
+window.keybearer = { change, element };
+
+// --- Live regions ---
+
+const live = document.getElementById('live');
+
+// Puts in what has changed; what a person has selected or focused stays so.
+function update(changed) {
+  for (const [id, inside] of Object.entries(changed)) {
+    const region = document.getElementById(id);
+    if (!region) {
+      continue;
+    }
+    const focused = region.contains(document.activeElement) ? document.activeElement : null;
+    const place = focused && [...region.querySelectorAll('a, button')].indexOf(focused);
+    const { id: name } = focused ?? {};
+    region.innerHTML = inside;
+    if (focused) {
+      const again = name ? document.getElementById(name) : region.querySelectorAll('a, button')[place];
+      again?.focus({ preventScroll: true });
+    }
+  }
+}
+
+let waiting = {};
+
+function isSelecting() {
+  const selection = document.getSelection();
+  return selection && !selection.isCollapsed && document.getElementById('main').contains(selection.anchorNode);
+}
+
+function arrived(changed) {
+  Object.assign(waiting, changed);
+  if (!isSelecting()) {
+    const all = waiting;
+    waiting = {};
+    update(all);
+  }
+}
+
+document.addEventListener('selectionchange', () => {
+  if (Object.keys(waiting).length > 0) {
+    arrived({});
+  }
+});
+
+let version;
+
+function follow(url) {
+  const events = new EventSource(url);
+  events.addEventListener('hello', (event) => {
+    const told = JSON.parse(event.data);
+    document.querySelector('meta[name="csrf-token"]').content = told.csrf;
+    // Another version has other pages.
+    if (version && version !== told.version) {
+      location.reload();
+    }
+    version = told.version;
+    live.textContent = 'Live';
+  });
+  events.addEventListener('update', (event) => arrived(JSON.parse(event.data)));
+  events.addEventListener('error', async () => {
+    live.textContent = 'keybearer is not reachable; trying again';
+    if (events.readyState !== EventSource.CLOSED) {
+      return;
+    }
+    // It answered with something else: perhaps it wants to know who asks.
+    events.close();
+    const answer = await fetch(url, { method: 'HEAD' }).catch(() => undefined);
+    if (answer?.status === 401) {
+      location.reload();
+    } else {
+      setTimeout(follow, 2000, url);
+    }
+  });
+}
+
+if (body.dataset.events) {
+  follow(body.dataset.events);
+}
+
+// --- Buttons ---
+
+document.addEventListener('click', async (event) => {
+  const button = event.target.closest('button[data-copy]');
+  if (!button) {
+    return;
+  }
+  try {
+    await navigator.clipboard.writeText(button.dataset.copy);
+    button.textContent = 'Copied';
+  } catch {
+    // Without leave to write the clipboard, the text is selected: a key copies it.
+    document.getSelection().selectAllChildren(button.previousElementSibling);
+    button.textContent = 'Selected';
+  }
+  setTimeout(() => { button.textContent = 'Copy'; }, 2000);
+});
+
+const forget = document.getElementById('forget');
+forget?.addEventListener('click', async () => {
+  const told = document.getElementById('forgotten');
+  if (!confirm('Forget the tokens of this connection? Somebody has to link it again.')) {
+    return;
+  }
+  try {
+    await change('DELETE', forget.dataset.api);
+    told.textContent = 'The tokens are forgotten.';
+  } catch (error) {
+    told.textContent = error.message;
+  }
+});
+
+function shown(trial) {
+  const parts = [];
+  const failed = trial.failure !== undefined;
+  const status = trial.status === undefined ? '' : `${trial.status}: `;
+  const verdict = element('p', `${status}${failed ? trial.failure : 'it works'}`);
+  verdict.className = failed ? 'problem' : '';
+  verdict.id = 'verdict';
+  const phases = trial.phases.map((step) =>
+    element('li', `${step.phase}: ${step.outcome} (${step.milliseconds.toFixed(1)} ms)`));
+  parts.push(verdict, element('ol', undefined, ...phases));
+  if (trial.injected.length > 0) {
+    parts.push(element('p', `Injected: ${trial.injected.join(', ')}`));
+  }
+  if (trial.clock_offset !== undefined && trial.clock_offset !== 0) {
+    parts.push(element('p', `The upstream's clock is off by ${trial.clock_offset} s.`));
+  }
+  if (trial.link !== undefined) {
+    const link = element('a', 'Link your account');
+    link.href = trial.link;
+    parts.push(element('p', undefined, link));
+  }
+  return parts;
+}
+
+window.keybearer.shown = shown;
+
+const trial = document.getElementById('trial');
+trial?.addEventListener('submit', async (event) => {
+  event.preventDefault();
+  const outcome = document.getElementById('outcome');
+  const button = trial.querySelector('button');
+  const { method, path } = trial.elements;
+  button.disabled = true;
+  outcome.replaceChildren(element('p', 'Testing…'));
+  try {
+    const told = await change('POST', trial.dataset.api, { method: method.value, path: path.value });
+    outcome.replaceChildren(...shown(told));
+  } catch (error) {
+    const told = element('p', error.message);
+    told.className = 'problem';
+    outcome.replaceChildren(told);
+  }
+  button.disabled = false;
+});
