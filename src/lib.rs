@@ -13,4 +13,5 @@ pub mod proxy;
 pub mod request;
 pub mod secret;
 pub mod store;
+pub mod traces;
 pub mod upstream;

@@ -1,6 +1,7 @@
 //! The metric families, and one connection's children, resolved before they are counted on.
 
 mod agents;
+mod traces;
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,6 +15,7 @@ use prometheus::{
 
 use self::agents::AgentFamilies;
 pub use self::agents::AgentMetrics;
+pub use self::traces::TraceMetrics;
 
 /// What was counted of a connection at some time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,6 +52,7 @@ struct Families {
     last_reload_success: IntGauge,
     generation: IntGauge,
     agents: Arc<AgentFamilies>,
+    traces: TraceMetrics,
 }
 
 impl Metrics {
@@ -149,6 +152,7 @@ impl Metrics {
                 )?,
             )?,
             agents: Arc::new(AgentFamilies::new(&registry)?),
+            traces: TraceMetrics::new(&registry)?,
             registry,
         };
         let build = IntGaugeVec::new(
@@ -180,6 +184,11 @@ impl Metrics {
             families: Arc::clone(&self.0),
             name: Arc::clone(name),
         }
+    }
+
+    /// What becomes of spans.
+    pub fn traces(&self) -> TraceMetrics {
+        self.0.traces.clone()
     }
 
     /// The children of one agent; made by asking for them, so that an absent agent is shown, too.

@@ -16,10 +16,10 @@ use crate::harness::aws::Keys;
 use crate::harness::{Recorded, shown, wait_for_state};
 
 /// The region of everything here that has to have one.
-const REGION: &str = "eu-west-1";
+pub const REGION: &str = "eu-west-1";
 
 /// A connection that signs for a service with these keys.
-fn signing(name: &str, base_url: &str, service: &str, keys: &Keys, rest: &str) -> String {
+pub fn signing(name: &str, base_url: &str, service: &str, keys: &Keys, rest: &str) -> String {
     let Keys { id, secret, token } = keys;
     let token = token.as_ref();
     let token = token.map_or_else(String::new, |token| {
@@ -31,7 +31,7 @@ fn signing(name: &str, base_url: &str, service: &str, keys: &Keys, rest: &str) -
 }
 
 /// Keys as they stand in a configuration.
-fn ours() -> Keys {
+pub fn ours() -> Keys {
     Keys::new("AKIAOURS", "ours/of+the=connection")
 }
 
@@ -39,7 +39,7 @@ fn ours() -> Keys {
 const ROLE: &str = "arn:aws:iam::123456789012:role/app";
 
 /// A connection that signs for S3 with a session that this STS is asked for, with these further keys.
-fn assuming(name: &str, base_url: &str, sts: &str, rest: &str) -> String {
+pub fn assuming(name: &str, base_url: &str, sts: &str, rest: &str) -> String {
     let Keys { id, secret, .. } = ours();
     format!(
         "[connections.{name}]\nbase_url = \"{base_url}\"\n[connections.{name}.auth]\ntype = \"aws_iam_role\"\nservice = \"s3\"\nregion = \"{REGION}\"\nrole_arn = \"{ROLE}\"\nsts_endpoint = \"{sts}\"\n{rest}\nsource = {{ access_key_id = \"{id}\", secret_access_key = \"{secret}\" }}\n"

@@ -42,3 +42,4 @@ mod reload;
 mod scale;
 mod secrets;
 mod tls;
+mod traces;

@@ -21,21 +21,21 @@ use crate::harness::{
 };
 
 /// A connection whose credential is this `auth` table, and these further keys.
-fn api(name: &str, base_url: &str, auth: &str, rest: &str) -> String {
+pub fn api(name: &str, base_url: &str, auth: &str, rest: &str) -> String {
     format!(
         "[connections.{name}]\nbase_url = \"{base_url}\"\n{rest}\n[connections.{name}.auth]\n{auth}\n"
     )
 }
 
 /// `auth` with the client's own credential alone, and these further keys.
-fn machine(token_url: &str, rest: &str) -> String {
+pub fn machine(token_url: &str, rest: &str) -> String {
     format!(
         "type = \"oauth2_client_credentials\"\ntoken_url = \"{token_url}\"\nclient_id = \"id\"\nclient_secret = \"client secret\"\n{rest}"
     )
 }
 
 /// `auth` with a person's consent at `server`, for the client `id`, and these further keys.
-fn personal(server: &AuthorizationServer, id: &str, rest: &str) -> String {
+pub fn personal(server: &AuthorizationServer, id: &str, rest: &str) -> String {
     let (authorization, token) = (server.authorization_url(), server.token_url());
     format!(
         "type = \"oauth2_authorization_code\"\nauthorization_url = \"{authorization}\"\ntoken_url = \"{token}\"\nclient_id = \"{id}\"\n{rest}"
@@ -49,12 +49,12 @@ fn answer(members: &Value) -> Answer {
 }
 
 /// A token endpoint's answer: this token for so many seconds.
-fn token(token: &str, lifetime: u64) -> Answer {
+pub fn token(token: &str, lifetime: u64) -> Answer {
     answer(&json!({ "access_token": token, "token_type": "Bearer", "expires_in": lifetime }))
 }
 
 /// A token endpoint that issues `one`, `two` and so on, each for so many seconds.
-async fn issuing(tokens: &[&str], lifetime: u64) -> Upstream {
+pub async fn issuing(tokens: &[&str], lifetime: u64) -> Upstream {
     let endpoint = Upstream::start().await;
     let answers = tokens.iter().map(|text| token(text, lifetime));
     endpoint.on_each("/token", answers);
@@ -69,7 +69,7 @@ fn form(request: &Recorded) -> BTreeMap<String, String> {
 }
 
 /// Consents at the authorization server, and comes back to the console.
-async fn link(keybearer: &Keybearer, name: &str, login: &str) -> Response {
+pub async fn link(keybearer: &Keybearer, name: &str, login: &str) -> Response {
     let path = format!("/api/connections/{name}/link");
     let begun = keybearer.ask("POST", &path).send().await;
     assert_eq!(begun.status, 200, "{begun:?}");

@@ -28,6 +28,7 @@ use crate::connection::oauth2::{Grant, OAuth2};
 use crate::connection::{Connection, Tls};
 use crate::metrics::{CredentialMetrics, Metrics};
 use crate::store::{Key, Store};
+use crate::traces::Traces;
 use crate::upstream::Upstreams;
 
 /// Makes credentials with a lifetime, and keeps them across reloads.
@@ -46,6 +47,7 @@ pub struct Credentials {
     /// Exchanges whose answers must not be lost.
     exchanges: TaskTracker,
     courier: Arc<Courier>,
+    traces: Traces,
 }
 
 /// What a credential was made of, and itself while somebody uses it.
@@ -129,7 +131,14 @@ impl Credentials {
             grants: Mutex::default(),
             exchanges: TaskTracker::new(),
             courier: Arc::new(courier),
+            traces: Traces::default(),
         }
+    }
+
+    /// The same, whose renewals are traced.
+    #[must_use]
+    pub fn traced(self, traces: Traces) -> Self {
+        Self { traces, ..self }
     }
 
     /// Credentials of which none is fetched, and for which no store is opened: to see whether a
@@ -145,6 +154,7 @@ impl Credentials {
             grants: Mutex::default(),
             exchanges: TaskTracker::new(),
             courier: Arc::default(),
+            traces: Traces::default(),
         }
     }
 
@@ -228,7 +238,7 @@ impl Credentials {
             auth => (Arc::new(Commanded::new(auth.clone())), None),
         };
         Ok(Credential {
-            value: Renewing::new(renewal, metrics.clone()),
+            value: Renewing::new(renewal, metrics.clone(), self.traces.clone()),
             runtime: self.runtime.clone(),
             oauth2,
             metrics,

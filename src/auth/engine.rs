@@ -28,6 +28,8 @@ use super::lease::Lease;
 use super::state::Unavailable;
 use super::status::{Published, Status};
 use crate::metrics::CredentialMetrics;
+use crate::traces::Traces;
+use crate::traces::context::Context;
 
 /// A value that is kept fresh for as long as this exists.
 pub struct Renewing<T> {
@@ -42,10 +44,10 @@ type Waiting<T> = (Keeper<T>, mpsc::UnboundedReceiver<Order<T>>);
 
 impl<T: Send + Sync + 'static> Renewing<T> {
     /// A value that is kept from [`begin`](Self::begin) on.
-    pub fn new(renewal: Arc<dyn Renewal<T>>, metrics: CredentialMetrics) -> Self {
+    pub fn new(renewal: Arc<dyn Renewal<T>>, metrics: CredentialMetrics, traces: Traces) -> Self {
         let (orders, received) = mpsc::unbounded_channel();
         let status = Arc::<Published<T>>::default();
-        let keeper = Keeper::new(renewal, Arc::clone(&status), metrics);
+        let keeper = Keeper::new(renewal, Arc::clone(&status), metrics, traces);
         Self {
             status,
             orders,
@@ -95,8 +97,20 @@ impl<T: Send + Sync + 'static> Renewing<T> {
     /// # Errors
     /// There is none, and when to ask again.
     pub async fn acquire(&self) -> Result<Arc<Lease<T>>, Unavailable> {
+        self.acquire_for(None).await
+    }
+
+    /// As [`acquire`](Self::acquire), for the request of this span.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn acquire_for(
+        &self,
+        request: Option<Context>,
+    ) -> Result<Arc<Lease<T>>, Unavailable> {
         let mut changes = self.status.changes.subscribe();
         let until = self.status.patience();
+        let mut waits = None;
         loop {
             let now = SystemTime::now();
             if let Some(lease) = self.current(now) {
@@ -106,6 +120,7 @@ impl<T: Send + Sync + 'static> Renewing<T> {
             if let Some(unavailable) = status.refusal(now) {
                 return Err(unavailable);
             }
+            waits.get_or_insert_with(|| self.status.wait_for(request));
             // Nobody listens only after a panic in the keeper, and then nothing changes either.
             let _ = self.orders.send(Order::Attempt);
             if !matches!(timeout_at(until, changes.changed()).await, Ok(Ok(()))) {
@@ -114,9 +129,15 @@ impl<T: Send + Sync + 'static> Renewing<T> {
         }
     }
 
-    /// A value in place of `refused`, or none if there is no other to be had.
-    pub async fn replace(&self, refused: &Arc<Lease<T>>) -> Option<Arc<Lease<T>>> {
+    /// A value in place of `refused`, or none if there is no other to be had; for the request of this
+    /// span, if it is for one.
+    pub async fn replace(
+        &self,
+        refused: &Arc<Lease<T>>,
+        request: Option<Context>,
+    ) -> Option<Arc<Lease<T>>> {
         let (done, is_done) = oneshot::channel();
+        let _waits = self.status.wait_for(request);
         let order = Order::Refused(Arc::clone(refused), done);
         if self.orders.send(order).is_ok() {
             // The keeper drops the sender when it is through.

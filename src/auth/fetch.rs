@@ -4,6 +4,8 @@
 //! bounded length, and follows no redirect: a form with a secret in it goes where the configuration
 //! says, and nowhere else. What an answer means is known by the modules above.
 
+mod traced;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -237,13 +239,20 @@ impl Endpoint {
         let request = request.body(content).map_err(|_| {
             self.unusable("its URL has characters that cannot be sent; percent-encode them")
         })?;
-        match timeout(self.limit, self.send(request)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(self.unreachable(&format!(
-                "it gave no whole answer within {:?}; check that it runs, and what is between",
-                self.limit
-            ))),
-        }
+        let method = match request.method() {
+            &Method::POST => "POST",
+            _ => "GET",
+        };
+        let sent = async {
+            match timeout(self.limit, self.send(request)).await {
+                Ok(answer) => answer,
+                Err(_) => Err(self.unreachable(&format!(
+                    "it gave no whole answer within {:?}; check that it runs, and what is between",
+                    self.limit
+                ))),
+            }
+        };
+        self.traced(method, sent).await
     }
 
     async fn send(&self, request: Request<Content>) -> Result<Answer, FetchFault> {

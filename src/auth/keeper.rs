@@ -13,6 +13,7 @@ use super::lease::Lease;
 use super::state::{Fault, Lapse};
 use super::status::{Published, Status};
 use crate::metrics::CredentialMetrics;
+use crate::traces::{Traces, renewal};
 
 /// What somebody has to put right is looked at so long after it could be, if nobody asks.
 const UNASKED: Duration = Duration::from_secs(5 * 60);
@@ -66,6 +67,7 @@ pub(super) struct Keeper<T> {
     renewal: Arc<dyn Renewal<T>>,
     status: Arc<Published<T>>,
     metrics: CredentialMetrics,
+    traces: Traces,
     backoff: Backoff,
     retired: bool,
 }
@@ -76,11 +78,13 @@ impl<T: Send + Sync + 'static> Keeper<T> {
         renewal: Arc<dyn Renewal<T>>,
         status: Arc<Published<T>>,
         metrics: CredentialMetrics,
+        traces: Traces,
     ) -> Self {
         Self {
             renewal,
             status,
             metrics,
+            traces,
             backoff: Backoff::default(),
             retired: false,
         }
@@ -226,7 +230,19 @@ impl<T: Send + Sync + 'static> Keeper<T> {
 
     async fn attempt(&mut self, now: SystemTime, refused: Option<&Lease<T>>) {
         *self.status.began.lock() = Some(Instant::now());
-        let outcome = self.renewal.renew(now).await;
+        let outcome = renewal::traced(
+            &self.traces,
+            self.metrics.connection(),
+            &self.status.waiting,
+            self.renewal.renew(now),
+            |outcome| {
+                outcome
+                    .as_ref()
+                    .err()
+                    .map(|fault| fault.lapse.state().name())
+            },
+        );
+        let outcome = outcome.await;
         *self.status.began.lock() = None;
         let now = SystemTime::now();
         match outcome.and_then(|lease| in_time(lease, now)) {

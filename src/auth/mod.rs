@@ -43,6 +43,7 @@ use self::inject::{Merge, encode_pairs};
 use self::lease::Lease;
 use self::state::Unavailable;
 use crate::connection::auth::{Auth, Basic, Custom, Field};
+use crate::traces::context::Context;
 
 /// What gives each request of a connection its credential.
 #[derive(Clone, Debug)]
@@ -125,18 +126,38 @@ impl Authenticator {
     /// # Errors
     /// There is none.
     pub async fn wait(&self) -> Result<Prepared<'_>, Unavailable> {
+        self.wait_for(None).await
+    }
+
+    /// As [`wait`](Self::wait), for the request of this span.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn wait_for(&self, request: Option<Context>) -> Result<Prepared<'_>, Unavailable> {
         match &self.0 {
             Source::Fixed(fixed) => Ok(Prepared::Fixed(fixed)),
-            Source::Renewed(credential) => credential.value.acquire().await.map(Prepared::Leased),
+            Source::Renewed(credential) => {
+                let lease = credential.value.acquire_for(request).await;
+                lease.map(Prepared::Leased)
+            }
         }
     }
 
     /// Another credential than one that was refused; none if there is no other.
     pub async fn replace(&self, refused: &Prepared<'_>) -> Option<Prepared<'_>> {
+        self.replace_for(refused, None).await
+    }
+
+    /// As [`replace`](Self::replace), for the request of this span.
+    pub async fn replace_for(
+        &self,
+        refused: &Prepared<'_>,
+        request: Option<Context>,
+    ) -> Option<Prepared<'_>> {
         let (Source::Renewed(credential), Prepared::Leased(refused)) = (&self.0, refused) else {
             return None;
         };
-        let lease = credential.value.replace(refused).await?;
+        let lease = credential.value.replace(refused, request).await?;
         (lease.value != refused.value).then_some(Prepared::Leased(lease))
     }
 }

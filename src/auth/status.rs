@@ -10,6 +10,8 @@ use tokio::time::Instant;
 
 use super::lease::Lease;
 use super::state::{Fault, Lapse, State, Unavailable};
+use crate::traces::context::Context;
+use crate::traces::renewal::Waiting;
 
 /// How long an attempt may take before nobody waits for it any more. It goes on: giving up an exchange
 /// that the other side has made could lose a grant.
@@ -32,7 +34,12 @@ pub(super) struct Published<T> {
     /// When the attempt began that runs now.
     pub(super) began: Mutex<Option<Instant>>,
     pub(super) changes: watch::Sender<()>,
+    /// The requests that wait for it.
+    pub(super) waiting: Waiting,
 }
+
+/// A request that waits, until this is dropped.
+pub(super) struct Waits<'p, T>(&'p Published<T>, Option<Context>);
 
 // === impl Status ===
 
@@ -100,6 +107,7 @@ impl<T> Default for Published<T> {
             status: ArcSwap::from_pointee(Status::default()),
             began: Mutex::new(None),
             changes: watch::Sender::new(()),
+            waiting: Waiting::default(),
         }
     }
 }
@@ -110,8 +118,23 @@ impl<T> Published<T> {
         self.changes.send_replace(());
     }
 
+    /// Notes that the request of a span waits.
+    pub(super) fn wait_for(&self, request: Option<Context>) -> Waits<'_, T> {
+        self.waiting.join(request);
+        Waits(self, request)
+    }
+
     /// Until when somebody waits who begins to wait now.
     pub(super) fn patience(&self) -> Instant {
         self.began.lock().unwrap_or_else(Instant::now) + PATIENCE
+    }
+}
+
+impl<T> Drop for Waits<'_, T> {
+    fn drop(&mut self) {
+        // An attempt that was waited for in vain is shown where it was.
+        if self.1.is_some() && self.0.began.lock().is_none() {
+            self.0.waiting.leave(self.1);
+        }
     }
 }

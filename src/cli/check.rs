@@ -23,6 +23,7 @@ use crate::connection::Connection;
 use crate::live::{Parts, Publisher, expiry};
 use crate::metrics::Metrics;
 use crate::proxy::trial::Trial;
+use crate::traces::Traces;
 use crate::upstream::Upstreams;
 
 /// What is asked for.
@@ -64,6 +65,7 @@ pub(super) fn check(global: &Global, wanted: &Wanted) -> anyhow::Result<ExitCode
             upstreams,
             credentials: Arc::new(credentials),
             metrics,
+            traces: Traces::default(),
         },
     )?;
     let now = SystemTime::now();

@@ -14,6 +14,7 @@ use crate::live::{Live, Parts, Publisher, Reader};
 use crate::metrics::Metrics;
 use crate::proxy::Proxy;
 use crate::proxy::trial::{Ask, Trial};
+use crate::traces::Traces;
 use crate::upstream::Upstreams;
 
 /// Who tries connections.
@@ -75,6 +76,8 @@ impl Here {
             upstreams,
             credentials: Arc::clone(&credentials),
             metrics: metrics.clone(),
+            // Nobody runs that could export.
+            traces: Traces::default(),
         };
         let reader = Publisher::new(config, parts)?.reader();
         let proxy = Proxy::new(reader.clone(), &metrics);

@@ -25,6 +25,8 @@ use crate::live::{self, Publisher, Reader, expiry};
 use crate::metrics::Metrics;
 use crate::proxy::Proxy;
 use crate::proxy::serve::{self, Bound};
+use crate::traces::Traces;
+use crate::traces::export::Exporter;
 use crate::upstream::Upstreams;
 
 /// How long the end waits for a token that was asked for. A consent is lost whose code was spent for an
@@ -33,6 +35,9 @@ const SETTLE: Duration = Duration::from_secs(5);
 
 /// How long the first process of a container waits: what it leaves behind ends with it.
 const SETTLE_AS_FIRST: Duration = courier::LIFETIME;
+
+/// How long the end waits for the collector to take the last spans.
+const FLUSH: Duration = Duration::from_secs(3);
 
 /// How often idle upstream connections are looked at.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -144,6 +149,8 @@ struct Parts {
     upstreams: Arc<Upstreams>,
     credentials: Arc<Credentials>,
     metrics: Metrics,
+    traces: Traces,
+    exporter: Exporter,
     proxy: Arc<Proxy>,
     reloader: Arc<Reloader>,
 }
@@ -160,19 +167,22 @@ impl Parts {
         let metrics = Metrics::new()?;
         let agents = Arc::new(Agents::new(metrics.clone()));
         let upstreams = Arc::new(Upstreams::behind(agents));
-        let credentials = Arc::new(Credentials::new(
+        let (traces, exporter) = Traces::new(&metrics, &upstreams);
+        let credentials = Credentials::new(
             control.clone(),
             Arc::clone(&upstreams),
             metrics.clone(),
             config.store.clone(),
             Courier::default(),
-        ));
+        );
+        let credentials = Arc::new(credentials.traced(traces.clone()));
         let publisher = Publisher::new(
             &config,
             live::Parts {
                 upstreams: Arc::clone(&upstreams),
                 credentials: Arc::clone(&credentials),
                 metrics: metrics.clone(),
+                traces: traces.clone(),
             },
         )?;
         let Listeners {
@@ -205,6 +215,8 @@ impl Parts {
             upstreams,
             credentials,
             metrics,
+            traces,
+            exporter,
             proxy,
             reloader: Arc::new(reloader),
         })
@@ -269,6 +281,7 @@ impl Parts {
         });
         tokio::spawn(expiry::watch(self.reader.clone()));
         tokio::spawn(sweep(self.upstreams));
+        let exporting = tokio::spawn(self.exporter.run());
         ready.set(true);
 
         let signal = signals.next().await;
@@ -294,6 +307,10 @@ impl Parts {
             }
         };
         settle(&self.credentials, &mut signals).await;
+        self.traces.end();
+        if tokio::time::timeout(FLUSH, exporting).await.is_err() {
+            warn!("The last traces are lost, as the collector does not take them in time");
+        }
         info!("Stopped");
         Ok(code)
     }

@@ -54,6 +54,7 @@ impl<'a> Checker<'a> {
             (Kind::Command, DeValue::Array(words)) => self.command(words),
             (Kind::Boolean, DeValue::Boolean(_))
             | (Kind::Integer, DeValue::Integer(_))
+            | (Kind::Ratio, DeValue::Float(_) | DeValue::Integer(_))
             | (Kind::Scalar, DeValue::Boolean(_) | DeValue::Integer(_) | DeValue::Float(_))
             | (Kind::Secret(_), DeValue::String(_)) => {}
             (

@@ -18,6 +18,7 @@ mod server;
 mod signal;
 mod store;
 mod tls;
+mod traces;
 
 use super::Config;
 use super::check::check;
@@ -97,6 +98,7 @@ fn values<'a>(context: &'a Context<'a>, roots: &[Section<'a>]) -> Config {
         store,
         server: server::server(server.as_ref(), listeners.server),
         log: server::log(only(roots, "log").as_ref()),
+        traces: traces::traces(only(roots, "traces").as_ref(), context, &secrets),
     }
 }
 

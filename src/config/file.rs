@@ -14,6 +14,7 @@ pub(crate) static ROOT: Shape = Shape(&[
     ("admin", Kind::Table(&ADMIN)),
     ("store", Kind::Table(&STORE)),
     ("log", Kind::Table(&LOG)),
+    ("traces", Kind::Table(&TRACES)),
     ("defaults", Kind::Table(&DEFAULTS)),
     ("connections", Kind::Map(&Kind::Table(&CONNECTION))),
     ("callers", Kind::Later),
@@ -67,6 +68,24 @@ static LOG_FORMAT: Choice = Choice {
     now: &["text", "json"],
     later: &[],
 };
+
+static TRACES: Shape = Shape(&[
+    ("endpoint", Kind::Text),
+    ("headers", SECRETS),
+    ("sample", Kind::Ratio),
+    ("service_name", Kind::Text),
+    ("attributes", Kind::Map(&Kind::Text)),
+    ("tls", Kind::Table(&COLLECTOR_TLS)),
+]);
+
+static COLLECTOR_TLS: Shape = Shape(&[
+    ("client_certificate", Kind::Text),
+    ("client_key", Kind::Secret(&SECRET)),
+    ("client_key_password", Kind::Secret(&SECRET)),
+    ("client_identity", Kind::TextOrTable(&IDENTITY_FILE)),
+    ("ca_certificate", Kind::Text),
+    ("min_version", Kind::Choice(&TLS_VERSION)),
+]);
 
 static DEFAULTS: Shape = Shape(&[
     ("timeouts", Kind::Table(&TIMEOUTS)),

@@ -32,8 +32,10 @@ use self::fault::Faults;
 use self::gather::gather;
 pub(crate) use self::shape::{is_variable_name, nearest};
 use self::source::{Location, Outside, Reader, Sources};
-use crate::connection::Connection;
 use crate::connection::agents::Access;
+use crate::connection::auth::Field;
+use crate::connection::url::BaseUrl;
+use crate::connection::{Connection, Tls};
 use crate::secret::Secret;
 
 /// Reads the configuration at `location` whole, and reports everything that is wrong with it.
@@ -135,6 +137,8 @@ pub struct Config {
     pub store: Store,
     /// `[log]`.
     pub log: Log,
+    /// `[traces]`; none if there are to be none.
+    pub traces: Option<Arc<Traces>>,
     /// `[agents]`; none if there are to be none.
     pub agents: Option<Agents>,
     /// `[connections]`, in the order of their names.
@@ -276,4 +280,21 @@ pub enum LogFormat {
     Json,
     /// For people.
     Text,
+}
+
+/// `[traces]`: what a collector gets of spans.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Traces {
+    /// Where the collector takes them, without `/v1/traces`; never `builtin:echo`.
+    pub endpoint: BaseUrl,
+    /// What it is shown.
+    pub headers: Vec<Field>,
+    /// The share of traces that are exported of those that begin here, from 0 to 1.
+    pub sample: f64,
+    /// `service.name`.
+    pub service_name: Box<str>,
+    /// More attributes of this service, by their names.
+    pub attributes: Vec<(Box<str>, Box<str>)>,
+    /// How to trust the collector, and what to show it.
+    pub tls: Tls,
 }

@@ -200,6 +200,25 @@ impl<'a> Section<'a> {
         parsed
     }
 
+    /// A number from 0 to 1.
+    pub(crate) fn ratio(&self, key: &str) -> Option<f64> {
+        let entry = self.entry(key)?;
+        let text = match entry.value {
+            DeValue::Float(number) => number.as_str(),
+            DeValue::Integer(number) => number.as_str(),
+            _ => return None,
+        };
+        let ratio = text
+            .parse()
+            .ok()
+            .filter(|ratio| (0.0..=1.0).contains(ratio));
+        if ratio.is_none() {
+            let message = format!("`{key}` is a number from 0 to 1");
+            self.report(key, Fault::at(entry.place, message));
+        }
+        ratio
+    }
+
     pub(crate) fn duration(&self, key: &str) -> Option<Duration> {
         const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
         let text = self.text(key)?;

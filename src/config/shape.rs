@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     Map(&'static Self),
     /// The name of a program, or by mistake a whole command line.
     Program,
+    /// A number from 0 to 1.
+    Ratio,
     /// A string, number or boolean.
     Scalar,
     /// A text, or a table that says where it comes from.
@@ -190,6 +192,7 @@ impl Kind {
             | Self::Choice(_)
             | Self::Duration
             | Self::Integer
+            | Self::Ratio
             | Self::Scalar
             | Self::Size
             | Self::Text
@@ -223,6 +226,7 @@ impl Kind {
             Self::Duration => "a duration such as `\"5s\"`",
             Self::Integer => "a whole number",
             Self::Map(_) | Self::Table(_) | Self::Variants(_) => "a table",
+            Self::Ratio => "a number from 0 to 1",
             Self::Scalar => "a string, a number or a boolean",
             Self::Secret(_) => "a secret (a string, `{ env = \"NAME\" }` or `{ file = \"path\" }`)",
             Self::Size => "a size such as `\"64KiB\"`",

@@ -205,6 +205,14 @@ impl BaseUrl {
         }
     }
 
+    /// The host's name or address and the port; of `builtin:echo`, nothing and 0.
+    pub fn place(&self) -> (&str, u16) {
+        match &self.destination {
+            Destination::Echo => ("", 0),
+            Destination::Server { host, port, .. } => (host, *port),
+        }
+    }
+
     /// Whether nobody on the way can read or change what is sent there.
     pub fn is_tls(&self) -> bool {
         let Destination::Server { scheme, .. } = &self.destination else {

@@ -27,6 +27,8 @@ use crate::metrics::{ConnectionMetrics, Metrics};
 use crate::request::guard::Guard;
 use crate::request::route::Routes;
 use crate::request::strip::Strip;
+use crate::traces::context::TRACEPARENT;
+use crate::traces::{Tracer, Traces};
 use crate::upstream::{Upstream, Upstreams};
 
 /// A published configuration, with everything that can be derived from it.
@@ -38,6 +40,8 @@ pub struct Snapshot {
     pub guard: Guard,
     /// Where requests go.
     pub routes: Routes<Arc<Live>>,
+    /// What begins traces; none if nothing is traced.
+    pub tracer: Option<Arc<Tracer>>,
     /// Whether every request leaves a log line.
     pub access_log: bool,
     /// Whether callers' field names keep their letter case.
@@ -58,6 +62,8 @@ pub struct Live {
     pub host: HeaderValue,
     /// What is taken out of its requests.
     pub strip: Arc<Strip>,
+    /// Whether its upstream is told of traces: no name of the two fields is its own to strip or fill.
+    pub tells_trace: bool,
     /// What its requests are given.
     pub authenticator: Authenticator,
     /// What answers; none for `builtin:echo`.
@@ -99,9 +105,11 @@ impl Live {
                 "`tls` cannot be used ({error}); check tls.ca_certificate and tls.server_name"
             ))
         })?;
+        let strip = Strip::new(connection);
         Ok(Self {
             host: connection.base_url.host_field(),
-            strip: Arc::new(Strip::new(connection)),
+            tells_trace: !strip.takes(TRACEPARENT.as_ref()),
+            strip: Arc::new(strip),
             link_page: public_url
                 .filter(|_| authenticator.credential().is_some_and(|c| c.is_linkable()))
                 .map(|url| below(url, &format!("link/{}", connection.name)).into()),
@@ -139,6 +147,8 @@ pub struct Parts {
     pub credentials: Arc<Credentials>,
     /// What is counted.
     pub metrics: Metrics,
+    /// What is traced.
+    pub traces: Traces,
 }
 
 /// Publishes configurations.
@@ -201,6 +211,7 @@ impl Publisher {
         let first = build(config, None, &parts)?;
         parts.upstreams.ask(&config.server.dns);
         let_agents_in(config, &parts);
+        parts.traces.publish(first.tracer.clone());
         parts.metrics.loaded(Some(first.generation));
         first.measure();
         let current = Arc::new(ArcSwap::from_pointee(first));
@@ -222,6 +233,7 @@ impl Publisher {
         self.parts.upstreams.ask(&config.server.dns);
         self.current.store(Arc::clone(&next));
         let_agents_in(config, &self.parts);
+        self.parts.traces.publish(next.tracer.clone());
         next.begin();
         next.measure();
         expiry::report(&next);
@@ -311,6 +323,7 @@ fn build(
         generation: before.map_or(1, |before| before.generation + 1),
         guard: guard(&config.server),
         routes,
+        tracer: parts.traces.tracer(config.traces.as_ref()),
         access_log: config.log.access,
         header_case: header_case(config),
         shutdown_grace: config.server.shutdown_grace,

@@ -48,7 +48,7 @@ pub(super) fn admit(
 ) -> Result<Result<Admitted, Response<Bytes>>, Problem> {
     let snapshot = caller.proxy.reader.take();
     let (mut head, incoming) = request.into_parts();
-    record.wanted(snapshot.access_log, snapshot.admin.is_some(), &head.uri);
+    record.wanted(&snapshot, &mut head);
     let (live, prefix_len) = match routed(&snapshot, caller.local, &head, record)? {
         Ok(routed) => routed,
         Err(preflight) => return Ok(Err(preflight)),
@@ -107,7 +107,7 @@ fn routed<'s>(
     } = by_host
         .or_else(|| snapshot.routes.by_path(head.uri.path()))
         .ok_or_else(no_route)?;
-    record.routed(live);
+    record.routed(live, prefix_len);
     Ok(Ok((live, prefix_len)))
 }
 

@@ -14,6 +14,7 @@ use crate::auth::Prepared;
 use crate::connection::Connection;
 use crate::live::Live;
 use crate::problem::{Kind, Problem};
+use crate::traces::context::TRACEPARENT;
 use crate::upstream::Attempt;
 use crate::upstream::content::Content;
 use crate::upstream::echo;
@@ -55,10 +56,22 @@ pub(super) async fn send(
             _ => None,
         };
         attempt.repeatable = spare.is_some();
+        if let Some(trace) = record.trace() {
+            let traceparent = trace.call(attempt.now);
+            tell(slot, live, traceparent);
+        }
         let failure = match upstream.send(slot, timeouts, attempt).await {
-            Ok(response) => return expected(response.map(Answer::Upstream)),
+            Ok(response) => {
+                if let Some(trace) = record.trace() {
+                    trace.answered(response.status(), response.version());
+                }
+                return expected(response.map(Answer::Upstream));
+            }
             Err(failure) => failure,
         };
+        if let Some(trace) = record.trace() {
+            trace.failed(failure.problem.kind().slug());
+        }
         if left == 0 || failure.retry == Retry::Never {
             return Err(failure.problem);
         }
@@ -72,7 +85,8 @@ pub(super) async fn send(
             }
             apply(again, prepared);
         }
-        tracing::debug!(connection = %live.connection.name, problem = %failure.problem, "Trying again");
+        let (trace_id, span_id) = record.ids();
+        tracing::debug!(connection = %live.connection.name, problem = %failure.problem, trace_id, span_id, "Trying again");
         left -= 1;
         record.sent_again();
         attempt.fresh = true;
@@ -89,6 +103,15 @@ fn apply(request: &mut Request<Content>, prepared: &Prepared<'_>) {
         request
             .headers_mut()
             .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+}
+
+/// Tells the upstream which span a request is sent for, unless the connection does not let it be told.
+pub(super) fn tell(slot: &mut Option<Request<Content>>, live: &Live, traceparent: HeaderValue) {
+    if let Some(request) = slot
+        && live.tells_trace
+    {
+        request.headers_mut().insert(TRACEPARENT, traceparent);
     }
 }
 

@@ -156,7 +156,7 @@ async fn forward(
 
 /// The credential, once it is there.
 async fn awaited<'l>(live: &'l Live, record: &mut Record) -> Result<Prepared<'l>, Problem> {
-    let waited = live.authenticator.wait().await;
+    let waited = live.authenticator.wait_for(record.context()).await;
     record.waited();
     waited.map_err(|unavailable| no_credential(live, &unavailable))
 }
@@ -198,7 +198,8 @@ impl Sending<'_> {
         if let Some(upgrade) = admitted.upgrade.take() {
             let head = admitted.request.take().unwrap_or_default().into_parts().0;
             let proxy = &self.caller.proxy;
-            return Box::pin(upgrade::send(proxy, live, prepared, head, upgrade)).await;
+            let sent = upgrade::send(proxy, live, prepared, head, upgrade, record);
+            return Box::pin(sent).await;
         }
         let slot = &mut admitted.request;
         attempt::send(live, prepared, slot, signature, record).await
@@ -224,9 +225,10 @@ impl Sending<'_> {
             prepared.prove();
             return Ok(response);
         }
-        let name = &*self.live.connection.name;
-        tracing::info!(connection = name, "Credential refused by the upstream");
-        let Some(other) = self.live.authenticator.replace(prepared).await else {
+        record.expired();
+        let authenticator = &self.live.authenticator;
+        let replaced = authenticator.replace_for(prepared, record.context());
+        let Some(other) = replaced.await else {
             return Ok(response);
         };
         // Content that is no longer there cannot be sent again, either.

@@ -4,16 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 use hyper::Request;
 use tokio::time::Instant;
+use tracing::field::{DisplayValue, display};
 use tracing::{debug, info, warn};
 
 use super::Caller;
-use crate::live::Live;
 use crate::live::recent::Entry;
+use crate::live::{Live, Snapshot};
 use crate::problem::{Problem, grpc};
 use crate::request::answer;
+use crate::traces::context::{Context, SpanId, TraceId};
+use crate::traces::request::{End, Trace};
 use crate::upstream::body::AnswerFault;
 use crate::upstream::fault::chain;
 
@@ -24,9 +28,15 @@ pub(super) struct Record {
     live: Option<Arc<Live>>,
     method: Method,
     /// The target; none if nobody wants it.
-    path: Option<Uri>,
+    target: Option<Uri>,
+    /// How much of its path is the connection's prefix.
+    prefix_len: usize,
     /// Whether there is to be a log line.
     logs: bool,
+    /// What becomes spans; none if nothing is traced.
+    trace: Option<Trace>,
+    /// Why it failed, in one word.
+    error: Option<&'static str>,
     /// An allowed origin whose page may read the answer.
     origin: Option<HeaderValue>,
     begun: Instant,
@@ -52,8 +62,11 @@ impl Record {
             caller,
             live: None,
             method: request.method().clone(),
-            path: None,
+            target: None,
+            prefix_len: 0,
             logs: false,
+            trace: None,
+            error: None,
             origin: None,
             begun,
             ready: begun,
@@ -68,10 +81,26 @@ impl Record {
         })
     }
 
-    /// Remembers the target if a line is wanted, or the console may show it.
-    pub(super) fn wanted(&mut self, access_log: bool, console: bool, target: &Uri) {
-        self.logs = access_log;
-        self.path = (access_log || console).then(|| target.clone());
+    /// Begins what the snapshot wants to be told of the request.
+    pub(super) fn wanted(&mut self, snapshot: &Snapshot, head: &mut Parts) {
+        self.logs = snapshot.access_log;
+        if let Some(tracer) = &snapshot.tracer {
+            self.trace = Some(tracer.begin(&mut head.headers, head.version));
+        }
+        // The console may show it.
+        if self.logs || snapshot.admin.is_some() || self.trace.is_some() {
+            self.target = Some(head.uri.clone());
+        }
+    }
+
+    /// Where attempts are noted; none if nothing is traced.
+    pub(super) fn trace(&mut self) -> Option<&mut Trace> {
+        self.trace.as_mut()
+    }
+
+    /// The span of the request; none if nothing is traced.
+    pub(super) fn context(&self) -> Option<Context> {
+        self.trace.as_ref().map(Trace::context)
     }
 
     /// Remembers an allowed origin.
@@ -84,8 +113,9 @@ impl Record {
         self.origin.as_ref()
     }
 
-    pub(super) fn routed(&mut self, live: &Arc<Live>) {
+    pub(super) fn routed(&mut self, live: &Arc<Live>, prefix_len: usize) {
         self.caller.patience(live.connection.timeouts.write);
+        self.prefix_len = prefix_len;
         self.live = Some(Arc::clone(live));
     }
 
@@ -122,13 +152,54 @@ impl Record {
     pub(super) fn refused(&mut self, problem: &Problem) {
         self.status = Some(problem.status());
         self.problem = Some(problem.detail().into());
-        let connection = self.connection();
         let (kind, detail) = (problem.kind().slug(), problem.detail());
+        let connection = self.connection();
+        let (trace_id, span_id) = self.ids();
         if problem.status().is_server_error() {
-            warn!(connection, problem = kind, detail, "Request failed");
+            warn!(
+                connection,
+                problem = kind,
+                detail,
+                trace_id,
+                span_id,
+                "Request failed"
+            );
+            self.error = Some(kind);
         } else {
-            debug!(connection, problem = kind, detail, "Request refused");
+            debug!(
+                connection,
+                problem = kind,
+                detail,
+                trace_id,
+                span_id,
+                "Request refused"
+            );
         }
+    }
+
+    /// Notes that the upstream refused the credential, for which there may be another.
+    pub(super) fn expired(&mut self) {
+        let (trace_id, span_id) = self.ids();
+        let connection = self.connection();
+        info!(
+            connection,
+            trace_id, span_id, "Credential refused by the upstream"
+        );
+        self.attempt_over();
+    }
+
+    /// Notes that the answer to the last attempt is not the request's.
+    pub(super) fn attempt_over(&mut self) {
+        if let Some(trace) = &mut self.trace {
+            trace.call_over();
+        }
+    }
+
+    /// For log lines: the trace and the span, if anything is traced.
+    pub(super) fn ids(&self) -> (Option<DisplayValue<TraceId>>, Option<DisplayValue<SpanId>>) {
+        let context = self.context();
+        let trace = context.map(|context| display(context.trace));
+        (trace, context.map(|context| display(context.span)))
     }
 
     /// Whether the caller speaks gRPC.
@@ -159,33 +230,62 @@ impl Record {
         self.whole = true;
     }
 
-    pub(super) fn broke(&self, fault: &AnswerFault) {
+    pub(super) fn broke(&mut self, fault: &AnswerFault) {
+        let (trace_id, span_id) = self.ids();
         warn!(
             connection = self.connection(),
             error = chain(fault),
+            trace_id,
+            span_id,
             "Answer broke off"
         );
+        self.error = Some(BROKEN);
+        if let Some(trace) = &mut self.trace {
+            trace.failed(BROKEN);
+        }
     }
 
     fn connection(&self) -> &str {
         self.live.as_ref().map_or("", |live| &live.connection.name)
     }
 
-    fn log(&self, path: &Uri, status: StatusCode, duration: Duration) {
+    fn log(&self, target: &Uri, status: StatusCode, duration: Duration) {
+        let (trace_id, span_id) = self.ids();
         info!(
             target: "keybearer::access",
             connection = self.connection(),
             method = self.method.as_str(),
-            path = path.path(),
+            path = target.path(),
             status = status.as_u16(),
             bytes = self.bytes,
             duration_ms = milliseconds(duration),
             upstream_ms = self.upstream.map(milliseconds),
             aborted = (!self.whole).then_some(true),
+            trace_id,
+            span_id,
             "Request"
         );
     }
+
+    /// Hands over what becomes spans.
+    fn end_trace(&mut self, trace: Trace, now: Instant) {
+        trace.end(|| End {
+            begun: self.begun,
+            ended: now,
+            method: std::mem::take(&mut self.method),
+            target: self.target.take().unwrap_or_default(),
+            local: self.caller.local,
+            connection: self.live.as_ref().map(|live| Arc::clone(&live.connection)),
+            prefix_len: self.prefix_len,
+            status: self.status,
+            error: self.error,
+            is_whole: self.whole,
+        });
+    }
 }
+
+/// Why an answer is not whole, as traces have it.
+const BROKEN: &str = "answer-broke-off";
 
 impl Drop for Record {
     fn drop(&mut self) {
@@ -204,18 +304,18 @@ impl Drop for Record {
             .as_ref()
             .map_or(&self.caller.proxy.unrouted, |live| &live.metrics);
         metrics.answered(&self.method, status, duration, self.upstream);
-        let Some(path) = self.path.take() else {
+        let Some(target) = &self.target else {
             return;
         };
         if self.logs {
-            self.log(&path, status, duration);
+            self.log(target, status, duration);
         }
         if let Some(live) = &self.live
             && let Some(recent) = &live.recent
         {
             let entry = Entry {
                 begun: self.begun,
-                method: std::mem::take(&mut self.method),
+                method: self.method.clone(),
                 path: String::new(),
                 status: self.status,
                 whole: duration,
@@ -226,7 +326,10 @@ impl Drop for Record {
                 aborted: !self.whole,
                 problem: self.problem.take(),
             };
-            recent.note(entry, path.path());
+            recent.note(entry, target.path());
+        }
+        if let Some(trace) = self.trace.take() {
+            self.end_trace(trace, now);
         }
     }
 }

@@ -106,7 +106,9 @@ impl Signing<'_> {
             prepared.prove();
             return Ok(response);
         };
-        let replace = || self.sending.live.authenticator.replace(prepared);
+        record.attempt_over();
+        let context = record.context();
+        let replace = || (self.sending.live.authenticator).replace_for(prepared, context);
         let (other, again) = match refusal {
             Refusal::Region(named) => return Err(self.elsewhere(named.as_deref())),
             Refusal::Signature => return self.unfit(prepared, signer, response).await,

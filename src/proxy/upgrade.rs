@@ -19,10 +19,12 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::time::Instant;
 use tracing::debug;
 
-use super::Proxy;
 use super::body::Answer;
+use super::record::Record;
+use super::{Proxy, attempt};
 use crate::auth::Prepared;
 use crate::live::Live;
 use crate::problem::{Kind, Problem};
@@ -73,6 +75,7 @@ pub(super) async fn send(
     prepared: &Prepared<'_>,
     mut head: Parts,
     caller: OnUpgrade,
+    record: &mut Record,
 ) -> Result<Response<Answer>, Problem> {
     let Some(upstream) = &live.upstream else {
         return Err(Problem::new(
@@ -91,16 +94,28 @@ pub(super) async fn send(
     let timeouts = &live.connection.timeouts;
     let mut request = Some(Request::from_parts(head, Content::Empty));
     let mut left = live.connection.retries;
+    let mut now = record.ready();
     let response = loop {
+        if let Some(trace) = record.trace() {
+            let traceparent = trace.call(now);
+            attempt::tell(&mut request, live, traceparent);
+        }
         let failure = match upstream.send_upgrade(&mut request, timeouts).await {
             Ok(response) => break response,
             Err(failure) => failure,
         };
+        if let Some(trace) = record.trace() {
+            trace.failed(failure.problem.kind().slug());
+        }
         if request.is_none() || left == 0 {
             return Err(failure.problem);
         }
         left -= 1;
+        now = Instant::now();
     };
+    if let Some(trace) = record.trace() {
+        trace.answered(response.status(), response.version());
+    }
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(
             response.map(|content| Answer::Upstream(UpstreamBody::on_task(content, timeouts)))

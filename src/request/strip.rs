@@ -157,14 +157,17 @@ impl Strip {
     /// Takes the fields out of a request's head.
     pub fn head(&self, headers: &mut HeaderMap) {
         remove_nominated(headers);
-        remove_where(headers, |name| {
-            self.fields.contains(name)
-                || self
-                    .own_fields
-                    .as_ref()
-                    .is_some_and(|own| own.contains(name))
-                || is_forwarded(name)
-        });
+        remove_where(headers, |name| self.takes(name));
+    }
+
+    /// Whether a field of this name is taken out of every head.
+    pub fn takes(&self, name: &[u8]) -> bool {
+        self.fields.contains(name)
+            || self
+                .own_fields
+                .as_ref()
+                .is_some_and(|own| own.contains(name))
+            || is_forwarded(name)
     }
 
     /// Takes the fields out of what follows a request's content: all that would be taken out of its

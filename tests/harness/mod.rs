@@ -9,6 +9,7 @@ pub mod aws;
 mod browser;
 mod certificates;
 mod client;
+mod collector;
 mod consent_self_tests;
 mod keybearer;
 mod message;
@@ -38,6 +39,7 @@ pub use self::authorization_settings::{
 pub use self::browser::Browser;
 pub use self::certificates::{Authority, Certificate, DAY};
 pub use self::client::{RawClient, Request, Response};
+pub use self::collector::{Collector, Rotel, Span, traces};
 pub use self::keybearer::{Keybearer, Setup, executable};
 pub use self::metrics::Metrics;
 pub use self::name_server::NameServer;

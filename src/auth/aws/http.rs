@@ -14,7 +14,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use http::header::{CONNECTION, DATE, HOST, LOCATION};
-use http::{HeaderMap, HeaderValue, Request, Response, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
@@ -25,6 +25,7 @@ use super::sign::clock::PLAUSIBLE;
 use crate::auth::fetch::{EXCHANGE, FetchFault};
 use crate::connection::url::{BaseUrl, Destination};
 use crate::connection::{Connection, Timeouts, network};
+use crate::traces::renewal::{self, Asked};
 use crate::upstream::body::{AnswerFault, UpstreamBody};
 use crate::upstream::content::Content;
 use crate::upstream::{Attempt, Upstreams};
@@ -124,13 +125,35 @@ impl Road {
         timeouts: Timeouts,
     ) -> Result<HttpResponse, FetchFault> {
         let outgoing = Outgoing::new(request)?;
-        let origin = outgoing.origin.clone();
-        match timeout(EXCHANGE, self.send(outgoing, &timeouts)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(FetchFault::Unreachable(format!(
-                "{origin}: it gave no whole answer within {EXCHANGE:?}; check that it runs, and what is between"
-            ))),
-        }
+        let (origin, base) = (outgoing.origin.clone(), outgoing.base.clone());
+        let method = match *outgoing.request.method() {
+            Method::GET => "GET",
+            Method::PUT => "PUT",
+            _ => "POST",
+        };
+        let sent = async {
+            match timeout(EXCHANGE, self.send(outgoing, &timeouts)).await {
+                Ok(answer) => answer,
+                Err(_) => Err(FetchFault::Unreachable(format!(
+                    "{origin}: it gave no whole answer within {EXCHANGE:?}; check that it runs, and what is between"
+                ))),
+            }
+        };
+        renewal::asked(sent, |outcome, begun, ended| {
+            let (host, port) = base.place();
+            Asked {
+                method,
+                // Paths of the services that tell a machine its own credentials may be as good as a key.
+                url: format!("{base}/").into(),
+                host: host.into(),
+                port,
+                begun,
+                ended,
+                status: outcome.as_ref().ok().map(|answer| answer.status().as_u16()),
+                error: outcome.as_ref().err().map(FetchFault::word),
+            }
+        })
+        .await
     }
 
     async fn send(

@@ -154,6 +154,7 @@ async fn carried(
     let mut prepared = request.prepare(endpoint, now)?;
     let authorization = prepared.authorization.take();
     let answer = courier.carry(endpoint, prepared.form(), authorization, spool);
+    let answer = endpoint.traced("POST", answer);
     prepared.read(endpoint, &answer.await?, now)
 }
 

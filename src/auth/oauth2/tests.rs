@@ -7,6 +7,7 @@ use crate::auth::testing::{Server, connection, secret};
 use crate::connection::oauth2::{Client, ClientAuthentication, Pkce, TokenPlace};
 use crate::metrics::Metrics;
 use crate::store::{Key, Store};
+use crate::traces::Traces;
 use crate::upstream::Upstreams;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -79,7 +80,7 @@ async fn a_token_without_an_end_is_renewed_once_a_day() {
         assert_eq!(lease.renews.is_some_and(|at| at <= now), renewed, "{age:?}");
         assert_eq!(lease.renewable, refresh_token.is_some());
         let metrics = Metrics::new().unwrap().credential(&"api".into());
-        let value = Renewing::new(renewal, metrics);
+        let value = Renewing::new(renewal, metrics, Traces::default());
         value.begin(&tokio::runtime::Handle::current());
         let current = value.acquire().await.unwrap();
         if renewed {

@@ -20,6 +20,7 @@ use crate::live::{self, Parts};
 use crate::metrics::Metrics;
 use crate::proxy::Proxy;
 use crate::proxy::trial::{Ask, Trial};
+use crate::traces::Traces;
 use crate::upstream::Upstreams;
 
 /// The request by which a draft is tried.
@@ -77,6 +78,8 @@ pub(super) async fn run(console: &Console, ready: Ready, ask: &Ask) -> Result<Tr
         upstreams,
         credentials,
         metrics: metrics.clone(),
+        // A draft is nobody's request.
+        traces: Traces::default(),
     };
     let reader = live::apart(&config, &parts).map_err(|error| error.to_string())?;
     let live = reader.take().live(&connection.name).cloned();

@@ -1,0 +1,266 @@
+//! The way of spans to a collector: [`Exporter`], a task that takes what requests and renewals have
+//! noted, and sends it in batches by OTLP over HTTP.
+
+mod collector;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tracing::{info, warn};
+
+use self::collector::{Collector, Exported};
+use super::context::TraceId;
+use super::spans::{self, Clock};
+use super::{Ended, Shared};
+use crate::upstream::Upstreams;
+
+/// What there is, is sent so often.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// So many spans are sent at once, as soon as they are there.
+const BATCH: usize = 512;
+
+/// So many are held while the collector does not take them.
+const HELD: usize = 8192;
+
+/// A failure is told so often at most.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// What is told where spans are lost, and not by the collector.
+const TOO_MANY: &str = "there are more spans than the collector takes in time; lower `traces.sample`, or give the collector more room";
+
+/// Sends what is noted.
+pub struct Exporter {
+    shared: Arc<Shared>,
+    queue: mpsc::Receiver<Ended>,
+    upstreams: Arc<Upstreams>,
+    /// `service.instance.id`: which of several instances this is, anew with each start.
+    instance: String,
+    held: Held,
+    collector: Option<Arc<Collector>>,
+    /// Why the last batch was not taken.
+    problem: Option<String>,
+    /// How many lost spans were told of.
+    told: u64,
+    quiet_until: Option<Instant>,
+}
+
+/// Spans that wait to be sent, as many as may.
+#[derive(Default)]
+struct Held {
+    batches: VecDeque<Batch>,
+    spans: usize,
+}
+
+#[derive(Default)]
+struct Batch {
+    /// As they stand in the message.
+    written: Vec<u8>,
+    spans: usize,
+}
+
+impl Held {
+    fn add(&mut self, ended: &Ended, clock: Clock) -> Result<(), usize> {
+        if self.spans >= HELD {
+            let mut unused = Vec::new();
+            return Err(spans::write(ended, clock, &mut unused));
+        }
+        if self.batches.back().is_none_or(|batch| batch.spans >= BATCH) {
+            self.batches.push_back(Batch::default());
+        }
+        if let Some(batch) = self.batches.back_mut() {
+            let written = spans::write(ended, clock, &mut batch.written);
+            batch.spans += written;
+            self.spans += written;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self) -> Option<Batch> {
+        let batch = self.batches.pop_front()?;
+        self.spans -= batch.spans;
+        Some(batch)
+    }
+}
+
+impl Exporter {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        queue: mpsc::Receiver<Ended>,
+        upstreams: Arc<Upstreams>,
+    ) -> Self {
+        Self {
+            shared,
+            queue,
+            upstreams,
+            instance: TraceId::random().to_string(),
+            held: Held::default(),
+            collector: None,
+            problem: None,
+            told: 0,
+            quiet_until: None,
+        }
+    }
+
+    /// Exports until it is told to end; then sends what there is.
+    pub async fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        let mut ticks = interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sending: Option<JoinHandle<Exported>> = None;
+        loop {
+            let is_off = shared.current.load().is_none();
+            let is_idle = is_off && self.held.spans == 0 && sending.is_none();
+            let is_due = tokio::select! {
+                () = shared.ending.cancelled() => break,
+                exported = sent(&mut sending) => {
+                    sending = None;
+                    self.note(exported);
+                    false
+                }
+                _ = ticks.tick(), if !is_idle => true,
+                () = shared.wake.notified() => false,
+            };
+            self.collect();
+            if is_due {
+                self.report();
+            }
+            if sending.is_none() && (is_due || self.held.spans >= BATCH) {
+                sending = self.send();
+            }
+        }
+        if sending.is_some() {
+            let exported = sent(&mut sending).await;
+            self.note(exported);
+        }
+        self.collect();
+        while let Some(mut last) = self.send().map(Some) {
+            let exported = sent(&mut last).await;
+            self.note(exported);
+        }
+        self.quiet_until = None;
+        self.report();
+    }
+
+    /// Writes out what has been noted since the last time.
+    fn collect(&mut self) {
+        let mut clock = None;
+        while let Ok(ended) = self.queue.try_recv() {
+            let clock = *clock.get_or_insert_with(Clock::read);
+            if let Err(lost) = self.held.add(&ended, clock) {
+                self.shared.metrics.dropped(lost);
+            }
+        }
+    }
+
+    /// Begins to send a batch, if there is one and a collector for it.
+    fn send(&mut self) -> Option<JoinHandle<Exported>> {
+        if self.held.spans == 0 {
+            return None;
+        }
+        let collector = match self.collector() {
+            Ok(collector) => collector?,
+            Err(why) => {
+                let lost = self.held.take()?;
+                self.problem = Some(why);
+                self.shared.metrics.dropped(lost.spans);
+                return None;
+            }
+        };
+        let Batch { written, spans } = self.held.take()?;
+        let message = spans::message(&collector.settings, &self.instance, &written);
+        let message = Bytes::from(message);
+        Some(tokio::spawn(async move {
+            collector.export(message, spans).await
+        }))
+    }
+
+    /// The collector that is set now; the last one there was, if tracing was switched off.
+    fn collector(&mut self) -> Result<Option<Arc<Collector>>, String> {
+        if let Some(tracer) = &*self.shared.current.load() {
+            let known = self.collector.take();
+            let same = known.filter(|known| known.settings == tracer.settings);
+            self.collector = Some(match same {
+                Some(same) => same,
+                None => Arc::new(Collector::new(&tracer.settings, &self.upstreams)?),
+            });
+        }
+        Ok(self.collector.clone())
+    }
+
+    fn note(&mut self, exported: Exported) {
+        let Exported { taken, lost, why } = exported;
+        self.shared.metrics.exported(taken);
+        self.shared.metrics.dropped(lost);
+        if why.is_none() && self.problem.is_some() {
+            info!("Traces exported again");
+        }
+        self.problem = why;
+    }
+
+    /// Says what was lost, and why, but not too often.
+    fn report(&mut self) {
+        let now = Instant::now();
+        let all = self.shared.metrics.all_dropped();
+        let dropped = all - self.told;
+        if dropped == 0 || self.quiet_until.is_some_and(|until| now < until) {
+            return;
+        }
+        let problem = self.problem.as_deref().unwrap_or(TOO_MANY);
+        warn!(problem, dropped, "Traces not exported");
+        self.told = all;
+        self.quiet_until = Some(now + QUIET);
+    }
+}
+
+impl fmt::Debug for Exporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exporter").finish_non_exhaustive()
+    }
+}
+
+/// What came of the batch that is being sent; never, if none is.
+async fn sent(sending: &mut Option<JoinHandle<Exported>>) -> Exported {
+    match sending {
+        None => std::future::pending().await,
+        Some(task) => task.await.unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::traces::context::Context;
+    use crate::traces::renewal::Renewed;
+
+    #[test]
+    fn what_is_held_is_bounded_and_goes_in_batches() {
+        let now = Instant::now();
+        let renewed = Ended::Renewal(Box::new(Renewed {
+            context: Context::root(|_| true),
+            parent: None,
+            others: Vec::new(),
+            connection: "api".into(),
+            begun: now,
+            ended: now,
+            error: None,
+            asked: Vec::new(),
+        }));
+        let mut held = Held::default();
+        for _ in 0..HELD {
+            assert_eq!(held.add(&renewed, Clock::read()), Ok(()));
+        }
+        assert_eq!(held.add(&renewed, Clock::read()), Err(1), "one is lost");
+        for left in (0..HELD / BATCH).rev() {
+            assert_eq!(held.take().map(|batch| batch.spans), Some(BATCH));
+            assert_eq!(held.spans, left * BATCH);
+        }
+        assert!(held.take().is_none());
+    }
+}

@@ -1,0 +1,198 @@
+//! A request's part of a trace: [`Trace`], which notes what the exporter makes spans of.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
+use tokio::time::Instant;
+
+use super::context::{Context, SpanId, TRACESTATE};
+use super::{Ended, Tracer};
+use crate::connection::Connection;
+
+/// A request's part of a trace, from its beginning on.
+pub struct Trace {
+    tracer: Arc<Tracer>,
+    /// The span of the request itself.
+    context: Context,
+    /// What becomes of it; none where the trace is not recorded.
+    noted: Option<Box<Noted>>,
+}
+
+/// What is noted of a request.
+#[derive(Debug)]
+pub(super) struct Noted {
+    pub(super) context: Context,
+    /// The caller's span.
+    pub(super) parent: Option<SpanId>,
+    /// What came with it.
+    pub(super) state: Option<HeaderValue>,
+    pub(super) version: Version,
+    pub(super) end: Option<End>,
+    /// The first is here, as most requests take one.
+    pub(super) first: Option<Call>,
+    pub(super) more: Vec<Call>,
+}
+
+/// One attempt to get an answer from the upstream.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) span: SpanId,
+    pub(super) begun: Instant,
+    /// None if it lasted as long as the request.
+    pub(super) ended: Option<Instant>,
+    /// What the head of an answer said; none if there was none.
+    pub(super) answer: Option<(StatusCode, Version)>,
+    /// What went wrong, in one word.
+    pub(super) error: Option<&'static str>,
+}
+
+/// What is known of a request at its end.
+#[derive(Debug)]
+pub struct End {
+    /// When its head had come.
+    pub begun: Instant,
+    /// When its answer was written, or given up.
+    pub ended: Instant,
+    /// The caller's method.
+    pub method: Method,
+    /// The caller's target.
+    pub target: Uri,
+    /// Where it arrived; none on a Unix socket.
+    pub local: Option<SocketAddr>,
+    /// Where it was routed to.
+    pub connection: Option<Arc<Connection>>,
+    /// How much of the path is the connection's prefix.
+    pub prefix_len: usize,
+    /// What it was answered with; none if nobody waited.
+    pub status: Option<StatusCode>,
+    /// Why it was not answered well, in one word, where that is not the status alone.
+    pub error: Option<&'static str>,
+    /// Whether the whole answer was written.
+    pub is_whole: bool,
+}
+
+impl Tracer {
+    /// Begins a request's part of the caller's trace, or of a new one. What the caller says of a trace
+    /// and is no good is taken out of its fields.
+    pub fn begin(self: &Arc<Self>, headers: &mut HeaderMap, version: Version) -> Trace {
+        let caller = Context::received(headers);
+        let context = match caller {
+            Some(caller) => caller.child(),
+            None => Context::root(|trace| self.sample.takes(trace)),
+        };
+        let noted = context.is_sampled().then(|| {
+            Box::new(Noted {
+                context,
+                parent: caller.map(|caller| caller.span),
+                state: caller.and_then(|_| state(headers)),
+                version,
+                end: None,
+                first: None,
+                more: Vec::new(),
+            })
+        });
+        Trace {
+            tracer: Arc::clone(self),
+            context,
+            noted,
+        }
+    }
+}
+
+/// `tracestate`, put together where it came in pieces.
+fn state(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut values = headers.get_all(TRACESTATE).iter();
+    let first = values.next()?;
+    if values.next().is_none() {
+        return Some(first.clone());
+    }
+    let pieces = headers.get_all(TRACESTATE).iter();
+    let pieces: Vec<_> = pieces.map(HeaderValue::as_bytes).collect();
+    HeaderValue::from_bytes(&pieces.join(&b',')).ok()
+}
+
+impl Trace {
+    /// The span of the request itself.
+    pub fn context(&self) -> Context {
+        self.context
+    }
+
+    /// Begins an attempt; gives what its request says of the trace. One before it is over.
+    pub fn call(&mut self, now: Instant) -> HeaderValue {
+        let context = self.context.child();
+        if let Some(noted) = &mut self.noted {
+            let call = Call {
+                span: context.span,
+                begun: now,
+                ended: None,
+                answer: None,
+                error: None,
+            };
+            match noted.last() {
+                None => noted.first = Some(call),
+                Some(last) => {
+                    last.ended.get_or_insert(now);
+                    noted.more.push(call);
+                }
+            }
+        }
+        context.traceparent()
+    }
+
+    /// Notes that the attempt brought an answer.
+    pub fn answered(&mut self, status: StatusCode, version: Version) {
+        if let Some(last) = self.last() {
+            last.answer = Some((status, version));
+        }
+    }
+
+    /// Notes that the attempt failed, or that its answer did.
+    #[cold]
+    pub fn failed(&mut self, why: &'static str) {
+        if let Some(last) = self.last() {
+            last.error = Some(why);
+        }
+        self.call_over();
+    }
+
+    /// Notes that the attempt is over before the request is.
+    #[cold]
+    pub fn call_over(&mut self) {
+        if let Some(last) = self.last() {
+            last.ended.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Hands over what was noted; `end` is asked for only if anything was.
+    pub fn end(self, end: impl FnOnce() -> End) {
+        if let Some(mut noted) = self.noted {
+            noted.end = Some(end());
+            let spans = 1 + usize::from(noted.first.is_some()) + noted.more.len();
+            self.tracer.hand_over(Ended::Request(noted), spans);
+        }
+    }
+
+    fn last(&mut self) -> Option<&mut Call> {
+        self.noted.as_mut()?.last()
+    }
+}
+
+/// The IDs alone.
+impl fmt::Debug for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.context, f)
+    }
+}
+
+impl Noted {
+    /// All attempts, in their order.
+    pub(super) fn calls(&self) -> impl Iterator<Item = &Call> {
+        self.first.iter().chain(&self.more)
+    }
+
+    fn last(&mut self) -> Option<&mut Call> {
+        self.more.last_mut().or(self.first.as_mut())
+    }
+}

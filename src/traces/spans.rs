@@ -1,0 +1,387 @@
+//! What a collector is sent: spans in the protocol of OpenTelemetry (OTLP 1), with the attributes of its
+//! semantic conventions for HTTP, of which `docs/traces.md` has the table.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::{Method, StatusCode, Version};
+use tokio::time::Instant;
+
+use super::attribute::{attribute, boolean, number, text, text_in};
+use super::context::{Context, SpanId};
+use super::renewal::{Asked, Renewed};
+use super::request::{Call, End, Noted};
+use super::{Ended, wire};
+use crate::config;
+use crate::connection::Connection;
+use crate::connection::url::Destination;
+
+/// Appends what is over to the spans of a message; gives how many they are.
+pub(super) fn write(ended: &Ended, clock: Clock, out: &mut Vec<u8>) -> usize {
+    match ended {
+        Ended::Renewal(renewed) => write_renewal(renewed, clock, out),
+        Ended::Request(noted) => write_request(noted, clock, out),
+    }
+}
+
+/// A message with these spans, as `write` made them.
+pub(super) fn message(settings: &config::Traces, instance: &str, spans: &[u8]) -> Vec<u8> {
+    let mut scope = Vec::new();
+    wire::nested(&mut scope, 1, |out| {
+        wire::bytes(out, 1, b"keybearer");
+        wire::bytes(out, 2, env!("CARGO_PKG_VERSION").as_bytes());
+    });
+    let mut out = Vec::with_capacity(spans.len() + 1024);
+    wire::nested(&mut out, 1, |out| {
+        wire::nested(out, 1, |out| resource(settings, instance, out));
+        wire::nested(out, 2, |out| {
+            out.extend_from_slice(&scope);
+            out.extend_from_slice(spans);
+        });
+        wire::bytes(out, 3, SCHEMA);
+    });
+    out
+}
+
+/// Which version of the conventions the names of attributes are of.
+const SCHEMA: &[u8] = b"https://opentelemetry.io/schemas/1.37.0";
+
+/// Times of the monotonic clock as times of the day, by one reading of both.
+#[derive(Clone, Copy)]
+pub(super) struct Clock {
+    now: Instant,
+    nanoseconds: u64,
+}
+
+impl Clock {
+    pub(super) fn read() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self {
+            now: Instant::now(),
+            // Until the year 2554.
+            nanoseconds: since.unwrap_or_default().as_nanos() as u64,
+        }
+    }
+
+    fn nanoseconds(self, at: Instant) -> u64 {
+        let ago = self.now.saturating_duration_since(at).as_nanos() as u64;
+        self.nanoseconds.saturating_sub(ago)
+    }
+}
+
+/// The numbers of `Span.SpanKind`.
+#[derive(Clone, Copy)]
+enum Kind {
+    Internal = 1,
+    Server = 2,
+    Client = 3,
+}
+
+/// What all spans have.
+struct Frame {
+    context: Context,
+    parent: Option<SpanId>,
+    /// Whether the parent is another process'.
+    is_remote: bool,
+    kind: Kind,
+    begun: u64,
+    ended: u64,
+    is_error: bool,
+}
+
+impl Frame {
+    fn write(&self, out: &mut Vec<u8>, rest: impl FnOnce(&mut Vec<u8>)) {
+        const ERROR: u64 = 2;
+        wire::nested(out, 2, |out| {
+            wire::bytes(out, 1, &self.context.trace.to_bytes());
+            wire::bytes(out, 2, &self.context.span.to_bytes());
+            if let Some(parent) = self.parent {
+                wire::bytes(out, 4, &parent.to_bytes());
+            }
+            wire::number(out, 6, self.kind as u64);
+            wire::fixed64(out, 7, self.begun);
+            wire::fixed64(out, 8, self.ended.max(self.begun));
+            if self.is_error {
+                wire::nested(out, 15, |out| wire::number(out, 3, ERROR));
+            }
+            wire::fixed32(out, 16, flags(self.context, self.is_remote));
+            rest(out);
+        });
+    }
+}
+
+/// The flags of the trace, whether the parent is another process' and that this is known.
+fn flags(context: Context, is_remote: bool) -> u32 {
+    const IS_KNOWN: u32 = 1 << 8;
+    const IS_REMOTE: u32 = 1 << 9;
+    u32::from(context.flags()) | IS_KNOWN | if is_remote { IS_REMOTE } else { 0 }
+}
+
+fn write_request(noted: &Noted, clock: Clock, out: &mut Vec<u8>) -> usize {
+    let Some(end) = &noted.end else {
+        return 0;
+    };
+    write_server(noted, end, clock, out);
+    let mut count = 1;
+    for (resent, call) in noted.calls().enumerate() {
+        let context = noted.context.with(call.span);
+        write_client(noted, end, call, context, resent, clock, out);
+        count += 1;
+    }
+    count
+}
+
+fn write_server(noted: &Noted, end: &End, clock: Clock, out: &mut Vec<u8>) {
+    let is_server_error = end.status.is_some_and(|status| status.is_server_error());
+    let frame = Frame {
+        context: noted.context,
+        parent: noted.parent,
+        is_remote: noted.parent.is_some(),
+        kind: Kind::Server,
+        begun: clock.nanoseconds(end.begun),
+        ended: clock.nanoseconds(end.ended),
+        is_error: is_server_error || end.error.is_some(),
+    };
+    let (method, other) = method(&end.method);
+    let route = end.connection.as_deref().and_then(|it| route(it, end));
+    frame.write(out, |out| {
+        if let Some(state) = &noted.state {
+            wire::bytes(out, 3, state.as_bytes());
+        }
+        wire::nested(out, 5, |out| {
+            out.extend_from_slice(method.unwrap_or("HTTP").as_bytes());
+            if let Some(route) = route {
+                out.push(b' ');
+                out.extend_from_slice(route.as_bytes());
+            }
+        });
+        text(out, "http.request.method", method.unwrap_or("_OTHER"));
+        if let Some(other) = other {
+            text(out, "http.request.method_original", other);
+        }
+        text(out, "url.scheme", "http");
+        text(out, "url.path", end.target.path());
+        if let Some(route) = route {
+            text(out, "http.route", route);
+        }
+        if let Some(local) = end.local {
+            text(out, "server.address", &local.ip().to_string());
+            number(out, "server.port", local.port().into());
+        }
+        protocol(out, noted.version);
+        if let Some(status) = end.status {
+            number(out, "http.response.status_code", status.as_u16().into());
+        }
+        match end.error {
+            Some(error) => text(out, "error.type", error),
+            None if is_server_error => error_status(out, end.status),
+            None => {}
+        }
+        if let Some(connection) = &end.connection {
+            text(out, "keybearer.connection", &connection.name);
+        }
+        if !end.is_whole {
+            boolean(out, "keybearer.aborted", true);
+        }
+    });
+}
+
+/// The prefix that routed a request; none where its `Host` did.
+fn route<'c>(connection: &'c Connection, end: &End) -> Option<&'c str> {
+    match connection.prefix.as_str() {
+        "" if connection.hosts.is_empty() => Some("/"),
+        prefix if end.prefix_len == prefix.len() && !prefix.is_empty() => Some(prefix),
+        _ => None,
+    }
+}
+
+fn write_client(
+    noted: &Noted,
+    end: &End,
+    call: &Call,
+    context: Context,
+    resent: usize,
+    clock: Clock,
+    out: &mut Vec<u8>,
+) {
+    let status = call.answer.map(|(status, _)| status);
+    let is_error = status.is_none_or(is_refusal) || call.error.is_some();
+    let frame = Frame {
+        context,
+        parent: Some(noted.context.span),
+        is_remote: false,
+        kind: Kind::Client,
+        begun: clock.nanoseconds(call.begun),
+        ended: clock.nanoseconds(call.ended.unwrap_or(end.ended)),
+        is_error,
+    };
+    let (method, other) = method(&end.method);
+    frame.write(out, |out| {
+        if let Some(state) = &noted.state {
+            wire::bytes(out, 3, state.as_bytes());
+        }
+        wire::bytes(out, 5, method.unwrap_or("HTTP").as_bytes());
+        text(out, "http.request.method", method.unwrap_or("_OTHER"));
+        if let Some(other) = other {
+            text(out, "http.request.method_original", other);
+        }
+        if let Some(connection) = &end.connection {
+            let rest = end.target.path().get(end.prefix_len..).unwrap_or_default();
+            upstream(out, connection, rest);
+            text(out, "keybearer.connection", &connection.name);
+        }
+        if resent > 0 {
+            number(out, "http.request.resend_count", resent as u64);
+        }
+        if let Some((status, version)) = call.answer {
+            number(out, "http.response.status_code", status.as_u16().into());
+            protocol(out, version);
+        }
+        match call.error {
+            Some(error) => text(out, "error.type", error),
+            None if status.is_none() => text(out, "error.type", "cancelled"),
+            None if is_error => error_status(out, status),
+            None => {}
+        }
+    });
+}
+
+/// Where requests of a connection go, with what follows the prefix in the caller's path.
+fn upstream(out: &mut Vec<u8>, connection: &Connection, rest: &str) {
+    let base = &connection.base_url;
+    let Destination::Server { scheme, host, port } = base.destination() else {
+        return;
+    };
+    attribute(out, "url.full", |out| {
+        wire::nested(out, 1, |out| {
+            out.extend_from_slice(scheme.as_str().as_bytes());
+            out.extend_from_slice(b"://");
+            // An IPv6 address stands in brackets.
+            let (open, close): (&[u8], &[u8]) = match host.contains(':') {
+                true => (b"[", b"]"),
+                false => (b"", b""),
+            };
+            for part in [open, host.as_bytes(), close] {
+                out.extend_from_slice(part);
+            }
+            if *port != scheme.default_port() {
+                out.push(b':');
+                out.extend_from_slice(port.to_string().as_bytes());
+            }
+            out.extend_from_slice(base.path().as_bytes());
+            out.extend_from_slice(match rest {
+                "" if base.path().is_empty() || base.ends_with_slash() => b"/",
+                rest => rest.as_bytes(),
+            });
+        });
+    });
+    text(out, "server.address", host);
+    number(out, "server.port", (*port).into());
+}
+
+fn write_renewal(renewed: &Renewed, clock: Clock, out: &mut Vec<u8>) -> usize {
+    let context = renewed.context;
+    let frame = Frame {
+        context,
+        parent: renewed.parent.map(|parent| parent.span),
+        is_remote: false,
+        kind: Kind::Internal,
+        begun: clock.nanoseconds(renewed.begun),
+        ended: clock.nanoseconds(renewed.ended),
+        is_error: renewed.error.is_some(),
+    };
+    frame.write(out, |out| {
+        wire::bytes(out, 5, b"renew credential");
+        text(out, "keybearer.connection", &renewed.connection);
+        if let Some(error) = renewed.error {
+            text(out, "error.type", error);
+        }
+        for other in &renewed.others {
+            wire::nested(out, 13, |out| {
+                wire::bytes(out, 1, &other.trace.to_bytes());
+                wire::bytes(out, 2, &other.span.to_bytes());
+                wire::fixed32(out, 6, flags(*other, false));
+            });
+        }
+    });
+    for asked in &renewed.asked {
+        write_asked(renewed, asked, clock, out);
+    }
+    1 + renewed.asked.len()
+}
+
+fn write_asked(renewed: &Renewed, asked: &Asked, clock: Clock, out: &mut Vec<u8>) {
+    let is_refusal = asked.status.is_none_or(|status| status >= 400);
+    let frame = Frame {
+        context: renewed.context.child(),
+        parent: Some(renewed.context.span),
+        is_remote: false,
+        kind: Kind::Client,
+        begun: clock.nanoseconds(asked.begun),
+        ended: clock.nanoseconds(asked.ended),
+        is_error: is_refusal || asked.error.is_some(),
+    };
+    frame.write(out, |out| {
+        wire::bytes(out, 5, asked.method.as_bytes());
+        text(out, "http.request.method", asked.method);
+        text(out, "url.full", &asked.url);
+        text(out, "server.address", &asked.host);
+        number(out, "server.port", asked.port.into());
+        if let Some(status) = asked.status {
+            number(out, "http.response.status_code", status.into());
+        }
+        match (asked.error, asked.status) {
+            (Some(error), _) => text(out, "error.type", error),
+            (None, Some(status @ 400..)) => text(out, "error.type", &status.to_string()),
+            (None, _) => {}
+        }
+        text(out, "keybearer.connection", &renewed.connection);
+    });
+}
+
+fn resource(settings: &config::Traces, instance: &str, out: &mut Vec<u8>) {
+    let ours = [
+        ("service.name", &*settings.service_name),
+        ("service.version", env!("CARGO_PKG_VERSION")),
+        ("service.instance.id", instance),
+    ];
+    let own = |name: &str| settings.attributes.iter().any(|(key, _)| **key == *name);
+    for (name, value) in ours.into_iter().filter(|(name, _)| !own(name)) {
+        text_in(out, 1, name, value);
+    }
+    for (name, value) in &settings.attributes {
+        text_in(out, 1, name, value);
+    }
+}
+
+/// The method as the conventions know it, and what it was if they do not.
+fn method(method: &Method) -> (Option<&str>, Option<&str>) {
+    /// An original one is cut behind that, as it is the caller's.
+    const LONGEST: usize = 32;
+    let text = method.as_str();
+    match text {
+        "CONNECT" | "DELETE" | "GET" | "HEAD" | "OPTIONS" | "PATCH" | "POST" | "PUT" | "TRACE" => {
+            (Some(text), None)
+        }
+        // A method is ASCII (RFC 9110 section 9.1).
+        _ => (None, text.get(..LONGEST).or(Some(text))),
+    }
+}
+
+fn is_refusal(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
+}
+
+fn error_status(out: &mut Vec<u8>, status: Option<StatusCode>) {
+    if let Some(status) = status {
+        text(out, "error.type", status.as_str());
+    }
+}
+
+fn protocol(out: &mut Vec<u8>, version: Version) {
+    let version = match version {
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2",
+        _ => "1.1",
+    };
+    text(out, "network.protocol.version", version);
+}
