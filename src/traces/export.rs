@@ -26,6 +26,9 @@ const EVERY: Duration = Duration::from_secs(1);
 /// So many spans are sent at once, as soon as they are there.
 const BATCH: usize = 512;
 
+/// A message is not longer for spans that are, in bytes, but for the last of them.
+const LONGEST: usize = 1 << 20;
+
 /// So many are held while the collector does not take them.
 const HELD: usize = 8192;
 
@@ -65,13 +68,20 @@ struct Batch {
     spans: usize,
 }
 
+/// A batch on its way.
+struct Sending {
+    task: JoinHandle<Exported>,
+    spans: usize,
+}
+
 impl Held {
     fn add(&mut self, ended: &Ended, clock: Clock) -> Result<(), usize> {
         if self.spans >= HELD {
             let mut unused = Vec::new();
             return Err(spans::write(ended, clock, &mut unused));
         }
-        if self.batches.back().is_none_or(|batch| batch.spans >= BATCH) {
+        let is_full = |batch: &Batch| batch.spans >= BATCH || batch.written.len() >= LONGEST;
+        if self.batches.back().is_none_or(is_full) {
             self.batches.push_back(Batch::default());
         }
         if let Some(batch) = self.batches.back_mut() {
@@ -113,7 +123,7 @@ impl Exporter {
         let shared = Arc::clone(&self.shared);
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut sending: Option<JoinHandle<Exported>> = None;
+        let mut sending: Option<Sending> = None;
         loop {
             let is_off = shared.current.load().is_none();
             let is_idle = is_off && self.held.spans == 0 && sending.is_none();
@@ -160,7 +170,7 @@ impl Exporter {
     }
 
     /// Begins to send a batch, if there is one and a collector for it.
-    fn send(&mut self) -> Option<JoinHandle<Exported>> {
+    fn send(&mut self) -> Option<Sending> {
         if self.held.spans == 0 {
             return None;
         }
@@ -176,9 +186,9 @@ impl Exporter {
         let Batch { written, spans } = self.held.take()?;
         let message = spans::message(&collector.settings, &self.instance, &written);
         let message = Bytes::from(message);
-        Some(tokio::spawn(async move {
-            collector.export(message, spans).await
-        }))
+        let export = async move { collector.export(message, spans).await };
+        let task = tokio::spawn(export);
+        Some(Sending { task, spans })
     }
 
     /// The collector that is set now; the last one there was, if tracing was switched off.
@@ -226,11 +236,15 @@ impl fmt::Debug for Exporter {
 }
 
 /// What came of the batch that is being sent; never, if none is.
-async fn sent(sending: &mut Option<JoinHandle<Exported>>) -> Exported {
-    match sending {
-        None => std::future::pending().await,
-        Some(task) => task.await.unwrap_or_default(),
-    }
+async fn sent(sending: &mut Option<Sending>) -> Exported {
+    let Some(Sending { task, spans }) = sending else {
+        return std::future::pending().await;
+    };
+    task.await.unwrap_or_else(|broken| Exported {
+        taken: 0,
+        lost: *spans,
+        why: Some(format!("the export broke off: {broken}")),
+    })
 }
 
 #[cfg(test)]

@@ -101,16 +101,23 @@ impl Tracer {
     }
 }
 
-/// `tracestate`, put together where it came in pieces.
+/// So much of `tracestate` is told, in bytes: as much as the standard wants to be passed on.
+const LONGEST_STATE: usize = 512;
+
+/// `tracestate`, put together where it came in pieces; none where it is no text, which would spoil the
+/// message with the spans of others in it, or too long.
 fn state(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut values = headers.get_all(TRACESTATE).iter();
     let first = values.next()?;
-    if values.next().is_none() {
-        return Some(first.clone());
-    }
-    let pieces = headers.get_all(TRACESTATE).iter();
-    let pieces: Vec<_> = pieces.map(HeaderValue::as_bytes).collect();
-    HeaderValue::from_bytes(&pieces.join(&b',')).ok()
+    let state = if values.next().is_none() {
+        first.clone()
+    } else {
+        let pieces = headers.get_all(TRACESTATE).iter();
+        let pieces: Vec<_> = pieces.map(HeaderValue::as_bytes).collect();
+        HeaderValue::from_bytes(&pieces.join(&b',')).ok()?
+    };
+    let is_text = state.to_str().is_ok_and(|text| text.len() <= LONGEST_STATE);
+    is_text.then_some(state)
 }
 
 impl Trace {

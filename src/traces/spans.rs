@@ -159,7 +159,7 @@ fn write_server(noted: &Noted, end: &End, clock: Clock, out: &mut Vec<u8>) {
             text(out, "http.request.method_original", other);
         }
         text(out, "url.scheme", "http");
-        text(out, "url.path", end.target.path());
+        text(out, "url.path", cut(end.target.path()));
         if let Some(route) = route {
             text(out, "http.route", route);
         }
@@ -245,6 +245,14 @@ fn write_client(
     });
 }
 
+/// As much of a path as is told, in bytes: there may be many that wait, and collectors refuse messages that
+/// are too large.
+const LONGEST_PATH: usize = 2048;
+
+fn cut(path: &str) -> &str {
+    &path[..path.floor_char_boundary(LONGEST_PATH)]
+}
+
 /// Where requests of a connection go, with what follows the prefix in the caller's path.
 fn upstream(out: &mut Vec<u8>, connection: &Connection, rest: &str) {
     let base = &connection.base_url;
@@ -270,7 +278,7 @@ fn upstream(out: &mut Vec<u8>, connection: &Connection, rest: &str) {
             out.extend_from_slice(base.path().as_bytes());
             out.extend_from_slice(match rest {
                 "" if base.path().is_empty() || base.ends_with_slash() => b"/",
-                rest => rest.as_bytes(),
+                rest => cut(rest).as_bytes(),
             });
         });
     });

@@ -32,6 +32,23 @@ async fn the_callers_trace_is_continued() {
 }
 
 #[tokio::test]
+async fn a_state_that_is_no_text_spoils_no_message() {
+    let (collector, upstream) = (Collector::start().await, Upstream::start().await);
+    let keybearer = tracing(&collector.0.url(""), &upstream).await;
+    for state in ["a=\u{e9}".to_owned(), format!("a={}", "x".repeat(512))] {
+        let request = keybearer
+            .get("/api/")
+            .header("traceparent", &traceparent("01"));
+        let response = request.header("tracestate", &state).send().await;
+        assert_eq!(response.status, 200);
+    }
+    let spans = collector.exactly(4).await;
+    for span in &spans {
+        assert_eq!((&*span.trace, &*span.span.trace_state), (TRACE, ""));
+    }
+}
+
+#[tokio::test]
 async fn what_the_caller_does_not_record_is_not_exported_but_passed_on() {
     let (collector, upstream) = (Collector::start().await, Upstream::start().await);
     let keybearer = tracing(&collector.0.url(""), &upstream).await;

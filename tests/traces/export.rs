@@ -149,7 +149,8 @@ async fn what_may_pass_is_tried_again_and_what_may_not_is_told() {
     let partly = "\u{a}\u{9}\u{8}\u{1}\u{12}\u{5}quota";
     let partly = Answer::sized("200 OK", "", partly);
     let refused = Answer::sized("401 No", "", "");
-    collector.0.on_each("/v1/traces", [partly, refused]);
+    let never = Answer::sized("503 Never", "Retry-After: 18446744073709551615\r\n", "");
+    collector.0.on_each("/v1/traces", [partly, refused, never]);
     keybearer.get("/api/").send().await;
     counted(&keybearer, 3, 1).await;
     let line = keybearer.logged(&["Traces not exported"]).await;
@@ -157,6 +158,9 @@ async fn what_may_pass_is_tried_again_and_what_may_not_is_told() {
     keybearer.get("/api/").send().await;
     counted(&keybearer, 3, 3).await;
     assert_eq!(collector.0.count(), 4, "what is refused is not sent again");
+    keybearer.get("/api/").send().await;
+    counted(&keybearer, 3, 5).await;
+    assert_eq!(collector.0.count(), 5, "nor when it would be too late");
 }
 
 #[tokio::test]

@@ -74,6 +74,19 @@ async fn a_request_is_a_server_span_with_a_client_span_in_it() {
 }
 
 #[tokio::test]
+async fn of_a_long_path_as_much_is_told_as_there_is_room_for() {
+    let (collector, upstream) = (Collector::start().await, Upstream::start().await);
+    let keybearer = tracing(&collector.0.url(""), &upstream).await;
+    let path = format!("/api/{}", "x".repeat(10_000));
+    assert_eq!(keybearer.get(&path).send().await.status, 200);
+    let spans = collector.exactly(2).await;
+    let server = only(&spans, "SERVER", "GET /api");
+    assert_eq!(server.attribute("url.path"), path[..2048]);
+    let url = only(&spans, "CLIENT", "GET").attribute("url.full");
+    assert!(url.ends_with('x') && url.len() < 2200, "{url}");
+}
+
+#[tokio::test]
 async fn each_attempt_is_a_span_of_its_own() {
     let (collector, upstream) = (Collector::start().await, Upstream::start().await);
     let answers = [Answer::silence(), Answer::silence(), Answer::ok("ok")];

@@ -170,7 +170,8 @@ impl Collector {
         let may_pass = matches!(status.as_u16(), 429 | 502 | 503 | 504);
         let wait = headers.get(RETRY_AFTER).and_then(|value| {
             let seconds = value.to_str().ok()?.parse().ok()?;
-            Some(Duration::from_secs(seconds))
+            // Longer than that it is not waited for, however long it may be.
+            Some(Duration::from_secs(seconds).min(2 * PATIENCE))
         });
         let what = match status.as_u16() {
             401 | 403 => "check `traces.headers`",
