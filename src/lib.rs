@@ -12,6 +12,7 @@ pub mod problem;
 pub mod proxy;
 pub mod request;
 pub mod secret;
+pub mod shell;
 pub mod store;
 pub mod traces;
 pub mod upstream;

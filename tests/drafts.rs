@@ -5,6 +5,7 @@ mod browser;
 mod errors;
 mod trials;
 mod types;
+mod used;
 mod writes;
 
 use serde_json::{Value, json};

@@ -125,6 +125,14 @@ pub(super) fn init(global: &Global, arguments: &Arguments) -> Result<ExitCode> {
             missing.join(", ")
         );
     };
+    if let Some(Place::Env(name)) = &draft.secret
+        && is_perhaps_secret(name)
+    {
+        bail!(
+            "nothing was written: a secret is named by its environment variable, and what was given looks like the secret itself; put that into a variable such as {}, and give its name",
+            draft.usual_variable().unwrap_or_default()
+        );
+    }
     let pending = keep::keep(&draft, path, arguments.force)?;
     let steps = steps::of(&draft, path, &pending);
     if arguments.json {
@@ -156,6 +164,16 @@ fn asked(arguments: &Arguments, path: &Path) -> Result<Draft> {
     let what = "A first configuration: a few questions, Ctrl-C to stop.";
     complain(what);
     questions::ask(arguments, path)
+}
+
+/// Whether the name of a variable is more likely what should be in one: there is no such variable, and
+/// tokens look like that.
+fn is_perhaps_secret(name: &str) -> bool {
+    let has = |is: fn(&u8) -> bool| name.as_bytes().iter().any(is);
+    name.len() >= 16
+        && has(u8::is_ascii_lowercase)
+        && has(u8::is_ascii_digit)
+        && std::env::var_os(name).is_none()
 }
 
 /// The environment variable that a secret usually stands in.

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use foldhash::quality::{FixedState, FoldHasher};
 use zeroize::Zeroizing;
 
+use crate::shell::word;
+
 /// The configuration that runs when there is no other.
 pub const EMBEDDED: &str = include_str!("../../config/keybearer.toml");
 
@@ -306,7 +308,9 @@ impl Unreadable {
     /// What to do about it.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
-            Self::Writable { path, .. } => Some(format!("run `chmod go-w '{}'`", path.display())),
+            Self::Writable { path, .. } => {
+                Some(format!("run `chmod go-w {}`", word(path.display())))
+            }
             _ => None,
         }
     }

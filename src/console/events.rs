@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::Console;
-use super::guard::{Visitor, refuse};
+use super::guard::{Right, Visitor, refuse};
 use super::pages::list::Search;
 use super::pages::{Region, agents, detail, list};
 use crate::problem::{Kind, Problem};
@@ -54,6 +54,7 @@ struct Followed {
     wanted: Wanted,
     search: Search,
     csrf: String,
+    right: Right,
     looks: Interval,
     /// Digests of what was sent.
     known: Option<HashMap<String, u64>>,
@@ -62,6 +63,7 @@ struct Followed {
 pub(super) async fn follow(
     State(console): State<Arc<Console>>,
     Extension(visitor): Extension<Visitor>,
+    Extension(right): Extension<Right>,
     wanted: Result<Query<Wanted>, QueryRejection>,
     search: Result<Query<Search>, QueryRejection>,
 ) -> Response {
@@ -76,11 +78,12 @@ pub(super) async fn follow(
         wanted,
         search: search.map(|Query(search)| search).unwrap_or_default(),
         csrf: visitor.csrf,
+        right,
         looks,
         known: None,
     };
     let events = stream::unfold(followed, |mut followed| async move {
-        let event = followed.next().await;
+        let event = followed.next().await?;
         Some((Ok::<_, Infallible>(event), followed))
     });
     Sse::new(events)
@@ -89,17 +92,19 @@ pub(super) async fn follow(
 }
 
 impl Followed {
-    async fn next(&mut self) -> Event {
+    /// None once whoever follows would not be let in any more.
+    async fn next(&mut self) -> Option<Event> {
         let Some(known) = &mut self.known else {
             self.known = Some(HashMap::new());
             let hello = json!({ "csrf": self.csrf, "version": env!("CARGO_PKG_VERSION") });
-            return Event::default()
-                .event("hello")
-                .retry(AGAIN)
-                .data(hello.to_string());
+            let hello = Event::default().event("hello").data(hello.to_string());
+            return Some(hello.retry(AGAIN));
         };
         loop {
             self.looks.tick().await;
+            if !self.right.holds() {
+                return None;
+            }
             let regions = match self.wanted.view {
                 View::Agents => agents::regions(&self.console),
                 View::Connection => detail::regions(&self.console, &self.wanted.name),
@@ -108,7 +113,7 @@ impl Followed {
             let changed = changed(known, regions);
             if !changed.is_empty() {
                 let update = Value::Object(changed).to_string();
-                return Event::default().event("update").data(update);
+                return Some(Event::default().event("update").data(update));
             }
         }
     }

@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use url::form_urlencoded;
 
 use super::Ends;
-use super::session::{Means, Sessions, Verdict};
+use super::session::{Means, Sessions, Verdict, is_token};
 use crate::config::Admin;
 use crate::live::Reader;
 use crate::problem::{Kind, Problem};
@@ -36,7 +36,10 @@ const LOGIN: &str = "/login";
 const LOGOUT: &str = "/logout";
 
 /// What is for programs, and for our own pages' scripts.
-const NO_PAGES: [&str; 4] = ["/api/", "/assets/", "/events", "/metrics"];
+const NO_PAGES: [&str; 4] = ["/api/", "/assets/", EVENTS, "/metrics"];
+
+/// Answers that go on.
+pub(super) const EVENTS: &str = "/events";
 
 /// Styles and scripts, which say nothing.
 const ASSETS: &str = "/assets/";
@@ -104,6 +107,10 @@ impl Guards {
     fn admit(&self, request: &Request, ends: Ends) -> Result<Visitor, Problem> {
         let headers = request.headers();
         let path = request.uri().path();
+        if !path.starts_with('/') {
+            let detail = "the target is no absolute path";
+            return Err(Problem::new(Kind::PathRefused, detail));
+        }
         self.origins.host(host(headers)?, ends.local)?;
         let session = self.token.as_ref();
         let session = session.and_then(|token| self.sessions.of(headers, token, SystemTime::now()));
@@ -118,16 +125,24 @@ impl Guards {
         if !is_visit(request) {
             self.origins.origin(headers)?;
         }
+        let is_open = PROBES.contains(&path) || path == LOGIN || path.starts_with(ASSETS);
+        if !is_open && session.is_none() {
+            self.presents_token(headers, ends)?;
+        }
         // Forms have their proof inside.
         if changes_state(request.method()) && ![LOGIN, LOGOUT].contains(&path) {
             self.is_our_page(headers, session)?;
         }
-        if PROBES.contains(&path) || path == LOGIN || path.starts_with(ASSETS) || session.is_some()
-        {
-            return Ok(visitor);
-        }
-        self.presents_token(headers, ends)?;
         Ok(visitor)
+    }
+
+    /// Whether who was let in with these fields would be still.
+    fn still_admits(&self, headers: &HeaderMap) -> bool {
+        let Some(token) = &self.token else {
+            return self.exposure == Exposure::Machine;
+        };
+        let session = self.sessions.of(headers, token, SystemTime::now());
+        session.is_some() || bearer(headers).is_some_and(|presented| is_token(presented, token))
     }
 
     /// Refuses what a browser sends without proof that one of our pages asked for it.
@@ -154,15 +169,8 @@ impl Guards {
             let detail = "admin.token was taken away, but until a restart the network reaches this listener; set it again";
             return Err(Problem::new(Kind::Unauthorized, detail));
         };
-        let presented = headers
-            .get(AUTHORIZATION)
-            .map(HeaderValue::as_bytes)
-            .unwrap_or_default();
-        let presented = presented
-            .split_at_checked(7)
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "));
         let detail = "send admin.token as `Authorization: Bearer …`, or log in on the page";
-        let Some((_, presented)) = presented else {
+        let Some(presented) = bearer(headers) else {
             return Err(Problem::new(Kind::Unauthorized, detail));
         };
         match self
@@ -174,6 +182,13 @@ impl Guards {
             Verdict::Wrong => Err(Problem::new(Kind::Unauthorized, detail)),
         }
     }
+}
+
+/// What is presented as a token (RFC 6750 section 2.1).
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let presented = headers.get(AUTHORIZATION)?.as_bytes();
+    let (scheme, presented) = presented.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then_some(presented)
 }
 
 /// Too many wrong tokens came.
@@ -228,7 +243,7 @@ fn login(request: &Request) -> Option<Response> {
     }
     let next: String = form_urlencoded::byte_serialize(path.as_bytes()).collect();
     // Relative, as the console may be served below a path.
-    let up = "../".repeat(path.matches('/').count() - 1);
+    let up = "../".repeat(path.matches('/').count().saturating_sub(1));
     Some(Redirect::to(&format!("./{up}login?next={next}")).into_response())
 }
 
@@ -248,20 +263,42 @@ pub(super) struct Gate {
     pub(super) sessions: Arc<Sessions>,
 }
 
+impl Gate {
+    /// As a reload may change the token, it is looked at anew each time; none if the console was switched
+    /// off.
+    fn guards(&self) -> Option<Guards> {
+        let snapshot = self.reader.take();
+        let admin = snapshot.admin.as_ref()?;
+        Some(Guards::new(
+            admin,
+            self.exposure,
+            Arc::clone(&self.sessions),
+        ))
+    }
+}
+
+/// By what somebody was let in whose answer goes on: sessions end, and tokens are changed.
+#[derive(Clone)]
+pub(super) struct Right {
+    gate: Gate,
+    headers: HeaderMap,
+}
+
+impl Right {
+    /// Whether it holds still.
+    pub(super) fn holds(&self) -> bool {
+        let guards = self.gate.guards();
+        guards.is_some_and(|guards| guards.still_admits(&self.headers))
+    }
+}
+
 pub(super) async fn check(
     State(gate): State<Gate>,
     ConnectInfo(ends): ConnectInfo<Ends>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    // As a reload may change the token, it is looked at anew for each request.
-    let guards = gate
-        .reader
-        .take()
-        .admin
-        .as_ref()
-        .map(|admin| Guards::new(admin, gate.exposure, gate.sessions));
-    let admitted = match guards {
+    let admitted = match gate.guards() {
         Some(guards) => guards.admit(&request, ends),
         None => Err(Problem::new(
             Kind::NoRoute,
@@ -271,6 +308,10 @@ pub(super) async fn check(
     let mut response = match admitted {
         Ok(visitor) => {
             request.extensions_mut().insert(visitor);
+            if request.uri().path() == EVENTS {
+                let headers = request.headers().clone();
+                request.extensions_mut().insert(Right { gate, headers });
+            }
             next.run(request).await
         }
         Err(problem) if problem.kind() == Kind::Unauthorized => {

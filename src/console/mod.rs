@@ -42,6 +42,8 @@ mod session;
 mod status;
 mod trial;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
@@ -58,6 +60,7 @@ use hyper::server::conn::http1;
 use hyper::service::Service as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::Semaphore;
@@ -77,15 +80,21 @@ use crate::proxy::Proxy;
 use crate::proxy::serve::Bound;
 use crate::upstream::fault::chain;
 
-/// For a request's head, from the opening or the end of the answer before it.
-const HEAD_DEADLINE: Duration = Duration::from_secs(75);
+/// For a request's head, from the opening or the end of the answer before it: there are few places, and
+/// probes want one.
+const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 
-/// After so long a connection ends with its next answer, and a [`HEAD_DEADLINE`] later in any case:
-/// whoever takes nothing of an answer is no longer waited for.
+/// After so long a connection ends with its next answer, and a [`GRACE`] later in any case: whoever takes
+/// nothing of an answer is no longer waited for.
 const LIFETIME: Duration = Duration::from_secs(600);
+
+const GRACE: Duration = Duration::from_secs(75);
 
 /// Connections at a time; others wait to be accepted. The descriptors belong to callers.
 const MAX_CONNECTIONS: usize = 256;
+
+/// Connections of one address at a time; more are closed at once.
+const MAX_PER_ADDRESS: usize = 192;
 
 /// What the console shows and does.
 pub struct Console {
@@ -165,14 +174,54 @@ pub async fn serve(console: Console, listener: Bound) -> io::Result<()> {
 
 async fn accept<L: Listener>(mut listener: L, router: Router, ends: fn(&L::Io) -> Ends) {
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let guests = Guests::default();
     // It is never closed.
     while let Ok(place) = Arc::clone(&room).acquire_owned().await {
         let (stream, _) = listener.accept().await;
-        let speaking = speak(ends(&stream), stream, router.clone());
+        let ends = ends(&stream);
+        let Some(guest) = guests.admit(ends.peer) else {
+            continue;
+        };
+        let speaking = speak(ends, stream, router.clone());
         tokio::spawn(async move {
             speaking.await;
-            drop(place);
+            drop((guest, place));
         });
+    }
+}
+
+/// How many connections each address has, so that none has all of them.
+#[derive(Clone, Default)]
+struct Guests(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// The place of a connection; none is counted on a Unix socket.
+struct Guest(Guests, Option<IpAddr>);
+
+impl Guests {
+    fn admit(&self, peer: Option<IpAddr>) -> Option<Guest> {
+        if let Some(peer) = peer {
+            let mut guests = self.0.lock();
+            let count = guests.entry(peer).or_default();
+            if *count >= MAX_PER_ADDRESS {
+                return None;
+            }
+            *count += 1;
+        }
+        Some(Guest(self.clone(), peer))
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let Self(guests, Some(peer)) = self else {
+            return;
+        };
+        if let Entry::Occupied(mut count) = guests.0.lock().entry(*peer) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 }
 
@@ -195,7 +244,7 @@ where
     let mut ended = timeout(LIFETIME, connection.as_mut()).await;
     if ended.is_err() {
         connection.as_mut().graceful_shutdown();
-        ended = timeout(HEAD_DEADLINE, connection).await;
+        ended = timeout(GRACE, connection).await;
     }
     if let Ok(Err(error)) = ended {
         debug!(error = chain(&error), "Console's connection ended");
@@ -263,10 +312,10 @@ mod tests {
             let begun = Instant::now();
             let mut client = connect();
             client.write_all(start.as_bytes()).await.unwrap();
-            // A byte every ten seconds is no progress.
+            // A byte every two seconds is no progress.
             let dripping = async {
                 while client.write_all(b"x").await.is_ok() {
-                    tokio::time::sleep(Duration::from_secs(10)).await;
+                    tokio::time::sleep(Duration::from_secs(2)).await;
                 }
             };
             timeout(2 * HEAD_DEADLINE, dripping).await.expect("a close");
@@ -274,12 +323,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn no_address_has_all_places() {
+        let guests = Guests::default();
+        let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|peer| peer.parse().ok());
+        let mut all: Vec<_> = (0..MAX_PER_ADDRESS)
+            .map(|_| guests.admit(one).unwrap())
+            .collect();
+        assert!(guests.admit(one).is_none());
+        assert!(guests.admit(other).is_some() && guests.admit(None).is_some());
+        all.pop();
+        assert!(guests.admit(one).is_some());
+        all.clear();
+        assert!(guests.0.lock().is_empty());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_nothing_is_given_up() {
         let mut client = connect();
         let request = b"GET /long HTTP/1.1\r\nHost: localhost\r\n\r\n";
         client.write_all(request).await.unwrap();
-        tokio::time::sleep(LIFETIME + 2 * HEAD_DEADLINE).await;
+        tokio::time::sleep(LIFETIME + 2 * GRACE).await;
         let mut answer = Vec::new();
         client.read_to_end(&mut answer).await.unwrap();
         assert!(answer.len() < 1 << 20, "what was not taken was dropped");

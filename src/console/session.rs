@@ -34,7 +34,8 @@ const MOST_BY_PROGRAM: u32 = 60;
 
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// So many addresses are told apart; beyond, all share the strictest account.
+/// So many addresses are told apart; beyond, what is known of the one that began first is forgotten: who
+/// has that many addresses has as many tries, and nobody else is to be kept out by it.
 const MOST_ADDRESSES: usize = 1024;
 
 /// Length of a nonce, in bytes.
@@ -94,10 +95,7 @@ impl Sessions {
         if let Some(wait) = attempts.exhausted(peer, now) {
             return Verdict::TooMany(wait);
         }
-        // Digests are of one length, whatever was presented.
-        let presented = digest(&SHA256, presented);
-        let right = digest(&SHA256, token.expose().as_bytes());
-        if presented.as_ref().ct_eq(right.as_ref()).into() {
+        if is_token(presented, token) {
             return Verdict::Right;
         }
         attempts.failed(peer, now);
@@ -160,6 +158,14 @@ impl Sessions {
     }
 }
 
+/// Compares in constant time.
+pub(super) fn is_token(presented: &[u8], token: &Secret) -> bool {
+    // Digests are of one length, whatever was presented.
+    let presented = digest(&SHA256, presented);
+    let right = digest(&SHA256, token.expose().as_bytes());
+    presented.as_ref().ct_eq(right.as_ref()).into()
+}
+
 /// What a session's tag is made over.
 fn authenticated(session: &[u8], token: &Secret) -> Vec<u8> {
     let token = digest(&SHA256, token.expose().as_bytes());
@@ -202,9 +208,6 @@ impl Attempts {
         let mut counts = self.counts.lock();
         counts.retain(|_, count| now.duration_since(count.since) < WINDOW);
         let known = counts.get(&network(peer));
-        if known.is_none() && counts.len() >= MOST_ADDRESSES {
-            return Some(WINDOW);
-        }
         known
             .filter(|count| count.failed >= self.most)
             .map(|count| WINDOW.saturating_sub(now.duration_since(count.since)))
@@ -212,7 +215,14 @@ impl Attempts {
 
     fn failed(&self, peer: Option<IpAddr>, now: Instant) {
         let mut counts = self.counts.lock();
-        let count = counts.entry(network(peer)).or_insert(Count {
+        let peer = network(peer);
+        if counts.len() >= MOST_ADDRESSES && !counts.contains_key(&peer) {
+            let first = counts.iter().min_by_key(|(_, count)| count.since);
+            if let Some(first) = first.map(|(peer, _)| *peer) {
+                counts.remove(&first);
+            }
+        }
+        let count = counts.entry(peer).or_insert(Count {
             since: now,
             failed: 0,
         });
@@ -230,6 +240,8 @@ fn network(peer: Option<IpAddr>) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
     use crate::secret::Origin;
 
@@ -278,6 +290,21 @@ mod tests {
         assert!(!sessions.is_csrf(b"", None) && !sessions.is_csrf(b"\xff", None));
         let other = Sessions::new().unwrap();
         assert!(!other.is_csrf(csrf.as_bytes(), Some("a")));
+    }
+
+    #[test]
+    fn wrong_tokens_from_everywhere_keep_nobody_else_out() {
+        let sessions = Sessions::new().unwrap();
+        let ours = token("s3cret");
+        let judge = |text: &str, peer: u32| {
+            let peer = Ipv4Addr::from_bits(peer).into();
+            sessions.judge(text.as_bytes(), &ours, Means::Program, Some(peer))
+        };
+        for peer in 1..=2000 {
+            assert_eq!(judge("wrong", peer), Verdict::Wrong);
+        }
+        assert_eq!(judge("s3cret", 5000), Verdict::Right);
+        assert!(sessions.by_program.counts.lock().len() <= MOST_ADDRESSES);
     }
 
     #[tokio::test(start_paused = true)]

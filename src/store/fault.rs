@@ -76,10 +76,10 @@ pub enum OpenError {
     },
     /// Other users could change what is sent as a credential, or read the key.
     #[error(
-        "`{}` can be {} by other users (mode {mode:04o}); run `chmod {change} '{}'`{}",
+        "`{}` can be {} by other users (mode {mode:04o}); run `chmod {change} {}`{}",
         path.display(),
         if *readable { "read or changed" } else { "changed" },
-        path.display(),
+        crate::shell::word(path.display()),
         if path.is_dir() { ", or name a folder in it as `store.path`, which is then made" } else { "" }
     )]
     Unprotected {

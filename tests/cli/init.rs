@@ -368,6 +368,10 @@ async fn what_cannot_be_written_is_refused_and_leaves_nothing() {
             all(&["--secret-env", "ghp_no-variable"]),
             "nothing was written, as it would not load:\n  connections.my.api.auth.token.env: `env` takes the name of an environment variable",
         ),
+        (
+            all(&["--secret-env", "ghp_16C7e42F292c6912E7710c838347Ae178B4a"]),
+            "nothing was written: a secret is named by its environment variable, and what was given looks like the secret itself; put that into a variable such as MY_API_TOKEN, and give its name",
+        ),
     ] {
         let exit = setup.run_bare(&args).await;
         assert_eq!(

@@ -1,73 +1,15 @@
 //! The web page, in a real browser: people who look, link and log in, and a page that attacks.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::table;
-use crate::harness::node::{program, script};
+use crate::agent::erp;
 use crate::harness::{
-    Answer, AuthorizationServer, Keybearer, Process, Setup, Upstream, connection, wait_for_state,
+    Answer, AuthorizationServer, Keybearer, Setup, Site, Upstream, Walk, connection, wait_for_state,
 };
 use crate::linking;
-
-/// How long a step may take where the machine is busy: a browser is many processes.
-const PATIENCE: Duration = Duration::from_secs(180);
-
-/// A way through the console's pages.
-struct Walk(Process);
-
-impl Walk {
-    fn begin(keybearer: &Keybearer, walk: &str, mut settings: Value) -> Self {
-        settings["executable"] = json!(program("chromium"));
-        settings["walk"] = json!(walk);
-        settings["console"] = json!(format!("http://{}/", keybearer.console()));
-        Self(Process::spawn(&mut script(
-            "oauth",
-            "console.js",
-            &settings.to_string(),
-        )))
-    }
-
-    fn met(&self) -> Vec<Value> {
-        let text = self.0.stdout();
-        let lines = text.lines().map(serde_json::from_str);
-        lines.filter_map(Result::ok).collect()
-    }
-
-    /// What was met with this key, once it was.
-    async fn meet(&mut self, key: &str, value: Option<&str>) -> Value {
-        let what = format!("{key} {value:?} in the browser");
-        let begun = Instant::now();
-        loop {
-            let has_ended = self.0.ended().is_some();
-            let met = self.met().into_iter().find(|met| match value {
-                Some(value) => met[key] == value,
-                None => !met[key].is_null(),
-            });
-            match met {
-                Some(met) => return met,
-                None if has_ended => panic!("no {what}: {}", self.0.stderr()),
-                None => {}
-            }
-            assert!(begun.elapsed() < PATIENCE, "no {what}: {:?}", self.met());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    /// The last line, and all before it. No error was shown, and nobody else was asked.
-    async fn done(mut self) -> (Value, Vec<Value>) {
-        self.meet("done", None).await;
-        let exit = self.0.exit().await;
-        assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
-        let mut met = self.met();
-        let last = met.pop().unwrap();
-        assert_eq!(last["errors"], json!([]), "{met:?}");
-        assert_eq!(last["strangers"], json!([]), "{met:?}");
-        (last["done"].clone(), met)
-    }
-}
 
 /// One connection of every state that can be had without waiting.
 async fn colourful(upstream: &Upstream, server: &AuthorizationServer) -> Setup {
@@ -158,6 +100,37 @@ async fn a_test_tells_its_phases_and_no_secret() {
 }
 
 #[tokio::test]
+async fn a_page_follows_agents_that_come_and_go() {
+    let upstream = Upstream::start().await;
+    let site = Site::start(&erp(&upstream.url(""), "")).await;
+    let waits = json!([
+        ["none", "Not connected"],
+        ["here", "Heartbeat"],
+        ["used", "of 1"],
+        ["two", "2 connected"],
+        ["gone", "Not connected"],
+    ]);
+    let mut walk = Walk::begin(&site.keybearer, "meets_agents", json!({ "waits": waits }));
+    walk.meet("met", Some("none")).await;
+    let allow = [&*upstream.address().to_string()];
+    let first = site.agent(&allow).await;
+    walk.meet("met", Some("here")).await;
+    assert_eq!(site.keybearer.get("/erp/x").send().await.status, 200);
+    walk.meet("met", Some("used")).await;
+    let second = site.agent(&allow).await;
+    walk.meet("met", Some("two")).await;
+    drop((first, second));
+    let (found, met) = walk.done().await;
+    assert_eq!(found, json!([]), "axe-core, at each step");
+    let page = |of: &str| met.iter().find(|met| met["met"] == of).unwrap()["page"].as_str();
+    let used = page("used").unwrap();
+    for part in ["dc", "Connected", "127.0.0.1:", env!("CARGO_PKG_VERSION")] {
+        assert!(used.contains(part), "no {part}: {used}");
+    }
+    assert!(!page("gone").unwrap().contains("127.0.0.1:"), "{met:?}");
+}
+
+#[tokio::test]
 async fn a_page_follows_what_happens_through_a_restart() {
     let upstream = Upstream::start().await;
     let port = linking::free_port();
@@ -194,6 +167,37 @@ async fn a_page_follows_what_happens_through_a_restart() {
         "what changes around it takes no focus"
     );
     assert_eq!(told["polls"], 0, "it is told, and does not ask");
+}
+
+#[tokio::test]
+async fn a_page_tells_what_a_reload_has_changed() {
+    let upstream = Upstream::start().await;
+    let keybearer = Keybearer::start(&table(&upstream)).await;
+    let settings = json!({
+        "page": "connections/p", "focus": "#path",
+        "waits": [["prefix", "#reach", "/moved"], ["injected", "#injected", "x-key"]],
+    });
+    let mut walk = Walk::begin(&keybearer, "follows", settings);
+    walk.meet("met", Some("open")).await;
+    let rest = "prefix = \"/moved\"\nauth = { type = \"header\", headers = { X-Key = \"k\" } }";
+    let table = connection("p", &upstream.url("/base"), rest);
+    keybearer.reconfigure(&table).await;
+    let (told, _) = walk.done().await;
+    assert_eq!(told["focused"], "path");
+}
+
+#[tokio::test]
+async fn what_was_filled_in_outlives_a_restart() {
+    let port = linking::free_port();
+    let setup = Setup::new().admin(&format!("listen = \"127.0.0.1:{port}\""));
+    let keybearer = setup.start().await;
+    let mut walk = Walk::begin(&keybearer, "outlives", json!({}));
+    walk.meet("met", Some("filled")).await;
+    let (setup, _) = keybearer.kill().await;
+    let _keybearer = setup.start().await;
+    let (toml, _) = walk.done().await;
+    let toml = toml.as_str().unwrap();
+    assert!(toml.contains("https://kept.example"), "{toml}");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Sessions of people, as a client sees them that writes its own requests.
 
 use super::table;
-use crate::harness::{Keybearer, Request, Response, Setup, Upstream};
+use crate::harness::{Keybearer, RawClient, Request, Response, Setup, Upstream, eventually};
 
 const TOKEN: &str = "canary-admin-token-83ab";
 
@@ -217,6 +217,46 @@ async fn a_form_of_another_page_is_not_taken() {
             .status,
         403
     );
+}
+
+#[tokio::test]
+async fn a_target_that_is_no_path_is_refused() {
+    let (_upstream, mut keybearer) = start("").await;
+    for target in ["*", "localhost:80", "http:"] {
+        let mut client = RawClient::connect(keybearer.console()).await;
+        let head = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n");
+        client.send(head).await;
+        assert_eq!(client.response().await.status, 400, "{target}");
+    }
+    let log = keybearer.log();
+    assert!(keybearer.running() && !log.contains("panicked"), "{log}");
+}
+
+#[tokio::test]
+async fn a_page_is_followed_no_longer_than_its_session_lasts() {
+    let (_upstream, keybearer) = start("").await;
+    let (cookie, _) = session(&keybearer).await;
+    for (field, value) in [
+        ("Cookie", cookie),
+        ("Authorization", format!("Bearer {TOKEN}")),
+    ] {
+        let mut client = RawClient::connect(keybearer.console()).await;
+        let request = keybearer.ask("GET", "/events?view=list");
+        client.send(request.header(field, &value).bytes()).await;
+        client.until("event: update").await;
+        let text = keybearer.setup().text();
+        let other = text.replace(TOKEN, "another-token-of-the-console");
+        keybearer.setup().replace("keybearer.toml", &other);
+        // The end of its last chunk.
+        client.until("\r\n0\r\n\r\n").await;
+        keybearer.setup().replace("keybearer.toml", &text);
+        eventually("the token is good again", async || {
+            let again = keybearer.ask("GET", "/api/status");
+            let again = again.header("Authorization", &format!("Bearer {TOKEN}"));
+            (again.send().await.status == 200).then_some(())
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

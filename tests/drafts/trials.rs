@@ -106,7 +106,7 @@ async fn nothing_of_this_machine_is_given_to_a_draft() {
         bearer("x", &base, &json!({ "env": "OWN" })),
         bearer("x", &base, &json!({ "file": "own" })),
         bearer("x", &base, &json!({ "file": "/etc/passwd" })),
-        role,
+        role.clone(),
     ] {
         let told = drafted(&keybearer, &tried(draft, json!({}))).await;
         assert_eq!(told["errors"], json!([]), "{told}");
@@ -114,6 +114,22 @@ async fn nothing_of_this_machine_is_given_to_a_draft() {
         let why = told["not_tried"].as_str().unwrap();
         assert!(why.contains("allow_edit = true"), "{why}");
         assert!(!told.to_string().contains(CANARY), "{told}");
+    }
+    // Other connections are on this machine, and what trusts all that is local.
+    let token = json!({ "name": "x", "base_url": base, "auth": {
+        "type": "oauth2_client_credentials", "token_url": format!("http://{}/p/vault", keybearer.proxy()),
+        "token_field": "data.secret", "client_id": "a", "client_auth": "none" } });
+    let mut sts = role;
+    sts["auth"]["source"] =
+        json!({ "access_key_id": "AKIA", "secret_access_key": { "env": "ABSENT" } });
+    for (draft, values) in [
+        (token, json!({})),
+        (sts, json!({ "auth.source.secret_access_key": "given" })),
+    ] {
+        let told = drafted(&keybearer, &tried(draft, values)).await;
+        assert_eq!(told["errors"], json!([]), "{told}");
+        let why = told["not_tried"].as_str().unwrap();
+        assert!(why.contains("where a draft asks for nothing"), "{why}");
     }
     let absent = bearer("x", &base, &json!({ "env": "ABSENT" }));
     let told = drafted(&keybearer, &tried(absent, json!({}))).await;
@@ -215,7 +231,8 @@ async fn a_token_is_had_with_a_secret_that_is_typed_in() {
         "/token",
         Answer::sized("200 OK", "Content-Type: application/json\r\n", answer),
     );
-    let keybearer = instance(&upstream).await.start().await;
+    let setup = instance(&upstream).await.admin("allow_edit = true");
+    let keybearer = setup.start().await;
     let draft = json!({ "name": "x", "base_url": upstream.url("/base"), "auth": {
         "type": "oauth2_client_credentials", "token_url": upstream.url("/token"),
         "client_id": "a", "client_secret": { "env": "NOT_SET" }, "client_auth": "post" } });

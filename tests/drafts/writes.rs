@@ -4,11 +4,12 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::{CANARY, bearer, create, fields, instance, plain};
-use crate::harness::{Keybearer, Response, Setup, Upstream, connection};
+use crate::harness::{Keybearer, RawClient, Response, Setup, Upstream, connection};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
@@ -53,6 +54,37 @@ async fn without_leave_nothing_is_written() {
         assert!(detail.contains("allow_edit = true"), "{detail}");
         let path = keybearer.setup().path("keybearer.toml");
         assert_eq!(fs::read_to_string(path).unwrap(), before);
+    }
+}
+
+#[tokio::test]
+async fn who_goes_away_leaves_no_writer_beside_another() {
+    let upstream = Upstream::start().await;
+    let setup = instance(&upstream).await.admin("allow_edit = true");
+    let keybearer = setup.start().await;
+    for n in 0..20_u64 {
+        let request = keybearer.ask("POST", "/api/connections");
+        let draft = plain(&format!("n{n}"), &upstream.url("/base")).to_string();
+        let request = request.body("application/json", draft);
+        let mut client = RawClient::connect(keybearer.console()).await;
+        client.send(request.bytes()).await;
+        tokio::time::sleep(Duration::from_millis(n)).await;
+    }
+    // Whoever comes last has waited for all that were begun.
+    let last = plain("last", &upstream.url("/base"));
+    assert_eq!(create(&keybearer, &last).await.status, 201);
+    let path = keybearer.setup().path("keybearer.toml");
+    let text = fs::read_to_string(path).unwrap();
+    let log = keybearer.log();
+    let written = |name: &str| log.contains(&format!("\"connection\":\"{name}\",\"file\""));
+    assert!(written("last"), "{log}");
+    for n in 0..20 {
+        let table = format!("[connections.n{n}]");
+        assert_eq!(
+            text.contains(&table),
+            written(&format!("n{n}")),
+            "{table}: {text}"
+        );
     }
 }
 

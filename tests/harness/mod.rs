@@ -27,6 +27,7 @@ mod self_tests;
 mod standing;
 mod terminal;
 mod upstream;
+mod walk;
 
 use std::future::Future;
 use std::time::Duration;
@@ -50,6 +51,7 @@ pub use self::script::{Answer, Gate, Step};
 pub use self::standing::{shown, wait_for_state};
 pub use self::terminal::Terminal;
 pub use self::upstream::{Recorded, Upstream};
+pub use self::walk::Walk;
 
 /// How long anything may take before a test calls it stuck: generous, as machines are shared.
 pub const DEADLINE: Duration = Duration::from_secs(30);

@@ -14,7 +14,7 @@ const home = new URL(settings.console);
 const axe = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
 const say = (met) => console.log(JSON.stringify(met));
 
-const walks = { looks, links, logs_in, follows, is_attacked, tests };
+const walks = { looks, links, logs_in, follows, is_attacked, tests, makes, meets_agents, outlives };
 
 const browser = await chromium.launch({
   executablePath: settings.executable,
@@ -154,12 +154,12 @@ async function logs_in() {
   errors.length = 0;
 }
 
-// Stays on the list while others change what it shows.
+// Stays on a page, the list if no other, while others change what it shows.
 async function follows() {
   const page = await open();
-  await page.goto(home.href);
+  await page.goto(new URL(settings.page ?? '', home).href);
   await page.waitForFunction(() => document.getElementById('live').textContent === 'Live');
-  await page.focus(`#test-${settings.name}`);
+  await page.focus(settings.focus ?? `#test-${settings.name}`);
   say({ met: 'open' });
   for (const [met, selector, text] of settings.waits) {
     await page.waitForFunction(([selector, text]) => {
@@ -268,4 +268,116 @@ async function is_attacked() {
   errors.length = 0;
   strangers.length = 0;
   return tried;
+}
+
+// Fills in the form of a new connection, and has it checked once keybearer was started anew.
+async function outlives() {
+  const page = await open();
+  const started = async () => {
+    const status = await page.request.get(new URL('api/status', home).href);
+    return (await status.json()).started_at;
+  };
+  await page.goto(new URL('new', home).href);
+  await page.fill('#f-name', 'kept');
+  await page.fill('#f-connection-base-url', 'https://kept.example');
+  const before = await started();
+  say({ met: 'filled' });
+  for (let now = before; now === before;) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    now = await started().catch(() => before);
+  }
+  await page.click('button[value=check]');
+  await page.waitForSelector('#result:not([hidden])');
+  // The first answer was a refusal, which is an error to the browser.
+  errors.length = 0;
+  return await page.innerText('#result-toml');
+}
+
+// Fills in the form of a new connection for each of the drafts, has it checked, and copies the result.
+async function makes() {
+  const page = await open({ permissions: ['clipboard-read', 'clipboard-write'] });
+  const copied = {};
+  for (const draft of settings.drafts) {
+    await page.goto(new URL('new', home).href);
+    await page.selectOption('#f-type', draft.auth.type);
+    await page.$$eval('details', (all) => all.forEach((details) => { details.open = true; }));
+    await fill(page, draft, '');
+    await page.click('button[value=check]');
+    await page.waitForSelector('#result:not([hidden])');
+    const wrong = await page.innerText('#form-errors');
+    if (wrong !== '') {
+      throw new Error(`${draft.name}: ${wrong}`);
+    }
+    await page.click('#copy');
+    await page.waitForFunction(() => document.getElementById('copied').textContent === 'Copied');
+    copied[draft.name] = await page.evaluate(() => navigator.clipboard.readText());
+  }
+  return copied;
+}
+
+// The fields of a draft, by their keys.
+async function fill(page, values, path) {
+  for (const [key, value] of Object.entries(values)) {
+    const field = page.locator(`[data-field="${path}${key}"]:visible`).first();
+    const input = await field.count() > 0 ? await field.getAttribute('data-input') : null;
+    const control = field.locator('[data-part="value"]').first();
+    switch (input) {
+      case null:
+        await fill(page, value, `${path}${key}.`);
+        break;
+      case 'type':
+        break;
+      case 'choice':
+        await control.selectOption(value);
+        break;
+      case 'list':
+      case 'one-or-more':
+        await control.fill([value].flat().join('\n'));
+        break;
+      case 'secret':
+        await fillSecret(field, value);
+        break;
+      case 'secrets': {
+        const rows = field.locator('[data-part="row"]');
+        for (const [index, [name, secret]] of Object.entries(value).entries()) {
+          if (index > 0) {
+            await field.locator('[data-part="add"]').click();
+          }
+          await rows.nth(index).locator('[data-part="name"]').fill(name);
+          await fillSecret(rows.nth(index), secret);
+        }
+        break;
+      }
+      default:
+        await control.fill(value);
+    }
+  }
+}
+
+// Where a secret is: `{ env }`, `{ file }`, with `format`; or a text, empty or not.
+async function fillSecret(holder, secret) {
+  const source = typeof secret === 'object' ? ['env', 'file'].find((source) => source in secret) : secret === '' ? 'empty' : 'text';
+  await holder.locator('[data-part="source"]').selectOption(source);
+  if (source !== 'empty') {
+    await holder.locator('[data-part="value"]').fill(secret[source] ?? secret);
+  }
+  if (secret.format) {
+    await holder.locator('[data-part="format"]').fill(secret.format);
+  }
+}
+
+// Follows agents that come and go: what axe-core finds at each step.
+async function meets_agents() {
+  const found = [];
+  // The page's own policy lets nothing in, not even what checks it.
+  const page = await open({ bypassCSP: true });
+  await page.goto(new URL('agents', home).href);
+  await page.addScriptTag({ path: axe });
+  for (const [met, text] of settings.waits) {
+    await page.waitForFunction((text) => document.querySelector('main').innerText.includes(text), text, { timeout: 60000 });
+    const { violations } = await page.evaluate(() => axe.run());
+    found.push(...violations.map(({ id, impact }) => `${met}: ${impact} ${id}`));
+    say({ met, page: await page.innerText('main') });
+  }
+  return found;
 }

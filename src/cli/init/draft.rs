@@ -40,6 +40,12 @@ impl Draft {
         prefix.unwrap_or_else(|| format!("/{}", self.name))
     }
 
+    /// The variable that its secret usually stands in.
+    pub(super) fn usual_variable(&self) -> Option<String> {
+        let secret = self.kind?.secret.as_ref()?;
+        Some(super::usual_variable(&self.name, secret))
+    }
+
     /// The path of its secret among the keys of the file, below which mistakes are about the secret itself.
     pub(super) fn secret_path(&self) -> Option<String> {
         let secret = self.kind?.secret.as_ref()?;

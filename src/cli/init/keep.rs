@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use super::draft::Draft;
 use crate::config::diagnostic::Diagnostic;
+use crate::shell::word;
 
 /// Refuses a place where nothing could be written.
 ///
@@ -25,7 +26,8 @@ pub(super) fn ready(path: &Path, force: bool) -> Result<()> {
     let folder = folder(path);
     if !folder.is_dir() {
         let folder = folder.display();
-        bail!("there is no folder `{folder}`; make it first (`mkdir -p '{folder}'`)");
+        let word = word(&folder);
+        bail!("there is no folder `{folder}`; make it first (`mkdir -p {word}`)");
     }
     Ok(())
 }

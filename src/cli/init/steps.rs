@@ -8,6 +8,7 @@ use super::draft::{Draft, Place};
 use crate::cli::output::{FAINT, STRONG, painted};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::source::{Location, Process, locate};
+use crate::shell::word;
 
 /// A command, and why it is run.
 pub(super) struct Step {
@@ -36,7 +37,7 @@ pub(super) fn of(draft: &Draft, path: &Path, pending: &[Diagnostic]) -> Vec<Step
             Place::Env(name) => format!("export {name}=…"),
             Place::File(file) => {
                 let file = path.parent().unwrap_or(Path::new("")).join(file);
-                format!("(umask 077; cat > '{}')", file.display())
+                format!("(umask 077; cat > {})", word(file.display()))
             }
         };
         steps.push(Step::new(
@@ -80,7 +81,7 @@ fn option(path: &Path) -> String {
     let same = |found: &Path| found.canonicalize().ok() == path.canonicalize().ok();
     match locate(None, &Process) {
         Ok(Location::File(found)) if same(&found) => String::new(),
-        _ => format!(" --config '{}'", path.display()),
+        _ => format!(" --config {}", word(path.display())),
     }
 }
 

@@ -52,12 +52,16 @@ function update(changed) {
     if (!region) {
       continue;
     }
+    const focusable = () => [...region.querySelectorAll('a, button, [tabindex]')];
+    const scrolled = () => [...region.querySelectorAll('.scroll')];
     const focused = region.contains(document.activeElement) ? document.activeElement : null;
-    const place = focused && [...region.querySelectorAll('a, button')].indexOf(focused);
+    const place = focused && focusable().indexOf(focused);
     const { id: name } = focused ?? {};
+    const lefts = scrolled().map((box) => box.scrollLeft);
     region.innerHTML = inside;
+    scrolled().forEach((box, index) => { box.scrollLeft = lefts[index] ?? 0; });
     if (focused) {
-      const again = name ? document.getElementById(name) : region.querySelectorAll('a, button')[place];
+      const again = name ? document.getElementById(name) : focusable()[place];
       again?.focus({ preventScroll: true });
     }
   }
@@ -70,7 +74,11 @@ function isSelecting() {
   return selection && !selection.isCollapsed && document.getElementById('main').contains(selection.anchorNode);
 }
 
-function arrived(changed) {
+function arrived({ banner, ...changed }) {
+  // What is wrong does not wait.
+  if (banner !== undefined) {
+    update({ banner });
+  }
   Object.assign(waiting, changed);
   if (!isSelecting()) {
     const all = waiting;
@@ -86,10 +94,19 @@ document.addEventListener('selectionchange', () => {
 });
 
 let version;
+let events;
+let alarm;
+
+// Not heard of: for a moment that is nothing, as streams end after a while and begin anew.
+function missed() {
+  alarm ??= setTimeout(() => { live.textContent = 'keybearer is not reachable; trying again'; }, 4000);
+}
 
 function follow(url) {
-  const events = new EventSource(url);
+  events = new EventSource(url);
   events.addEventListener('hello', (event) => {
+    clearTimeout(alarm);
+    alarm = undefined;
     const told = JSON.parse(event.data);
     document.querySelector('meta[name="csrf-token"]').content = told.csrf;
     // Another version has other pages.
@@ -97,11 +114,14 @@ function follow(url) {
       location.reload();
     }
     version = told.version;
-    live.textContent = 'Live';
+    // Said once: it is read out.
+    if (live.textContent !== 'Live') {
+      live.textContent = 'Live';
+    }
   });
   events.addEventListener('update', (event) => arrived(JSON.parse(event.data)));
   events.addEventListener('error', async () => {
-    live.textContent = 'keybearer is not reachable; trying again';
+    missed();
     if (events.readyState !== EventSource.CLOSED) {
       return;
     }
@@ -111,13 +131,26 @@ function follow(url) {
     if (answer?.status === 401) {
       location.reload();
     } else {
-      setTimeout(follow, 2000, url);
+      setTimeout(look, 2000);
     }
   });
 }
 
+// A browser has six connections for us, and each page that is followed takes one: those that nobody looks
+// at give theirs back.
+function look() {
+  if (document.hidden) {
+    events?.close();
+    clearTimeout(alarm);
+    alarm = undefined;
+  } else if (!events || events.readyState === EventSource.CLOSED) {
+    follow(body.dataset.events);
+  }
+}
+
 if (body.dataset.events) {
-  follow(body.dataset.events);
+  document.addEventListener('visibilitychange', look);
+  look();
 }
 
 // --- Buttons ---
@@ -127,29 +160,35 @@ document.addEventListener('click', async (event) => {
   if (!button) {
     return;
   }
+  const told = button.nextElementSibling;
   try {
     await navigator.clipboard.writeText(button.dataset.copy);
     button.textContent = 'Copied';
+    told.textContent = 'Copied';
   } catch {
     // Without leave to write the clipboard, the text is selected: a key copies it.
     document.getSelection().selectAllChildren(button.previousElementSibling);
     button.textContent = 'Selected';
+    told.textContent = 'Selected: copy it with the keyboard';
   }
-  setTimeout(() => { button.textContent = 'Copy'; }, 2000);
+  setTimeout(() => {
+    button.textContent = 'Copy';
+    told.textContent = '';
+  }, 2000);
 });
 
-const forget = document.getElementById('forget');
-forget?.addEventListener('click', async () => {
-  const told = document.getElementById('forgotten');
-  if (!confirm('Forget the tokens of this connection? Somebody has to link it again.')) {
+document.addEventListener('click', async (event) => {
+  const forget = event.target.closest('#forget');
+  if (!forget || !confirm('Forget the tokens of this connection? Somebody has to link it again.')) {
     return;
   }
+  let told = 'The tokens are forgotten.';
   try {
     await change('DELETE', forget.dataset.api);
-    told.textContent = 'The tokens are forgotten.';
   } catch (error) {
-    told.textContent = error.message;
+    told = error.message;
   }
+  document.getElementById('forgotten').textContent = told;
 });
 
 function shown(trial) {

@@ -174,13 +174,31 @@
     return { sent, values };
   }
 
-  async function post(path, content) {
+  const proof = document.querySelector('meta[name="csrf-token"]');
+
+  async function send(path, content) {
     const headers = { "Content-Type": "application/json" };
-    const token = document.querySelector('meta[name="csrf-token"]');
-    if (token) headers["X-CSRF-Token"] = token.content;
+    if (proof) headers["X-CSRF-Token"] = proof.content;
     const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(content) });
     const told = await answer.json().catch(() => ({}));
     return { answer, told };
+  }
+
+  // A restart of keybearer, or another session, makes the page's proof void: what was filled in stays, and
+  // only the proof is fetched anew.
+  async function post(path, content) {
+    const sent = await send(path, content);
+    if (sent.answer.status === 401) {
+      sent.told.detail = "The session has ended. Log in in another tab, then try again: what is filled in here stays.";
+      return sent;
+    }
+    if (sent.answer.status !== 403 || !proof) return sent;
+    const page = await fetch(location.href);
+    const anew = new DOMParser().parseFromString(await page.text(), "text/html");
+    const { content: token } = anew.querySelector('meta[name="csrf-token"]') ?? {};
+    if (!page.ok || !token || token === proof.content) return sent;
+    proof.content = token;
+    return send(path, content);
   }
 
   // What is told.

@@ -106,9 +106,14 @@ pub(super) async fn create(
     // What is typed in is for trials; the configuration has to do without.
     draft.values.clear();
     let name = draft.name.clone();
-    let _one_at_a_time = forms.writing.lock().await;
+    // It goes with the work: whoever asked may be gone before that is done.
+    let one_at_a_time = Arc::clone(&forms.writing).lock_owned().await;
     let written = forms
-        .blocking(move |forms| write(forms, &draft, errors))
+        .blocking(move |forms| {
+            let written = write(forms, &draft, errors);
+            drop(one_at_a_time);
+            written
+        })
         .await;
     match written.flatten() {
         Ok(written) => {

@@ -2,9 +2,11 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use url::{Host, Url};
 use zeroize::Zeroizing;
 
 use super::draft::{Draft, Reference, To};
@@ -17,6 +19,9 @@ use crate::config::shape::is_variable_name;
 use crate::config::source::{FileKind, Location, Outside};
 use crate::config::{self, Config, Edit};
 use crate::connection::Connection;
+use crate::connection::auth::Auth;
+use crate::connection::aws::Source;
+use crate::connection::oauth2::Grant;
 
 /// Where a draft stands, as far as its file's name is asked for: nothing is there.
 const PLACE: &str = "(draft)";
@@ -166,10 +171,9 @@ fn field(key: Option<&str>, name: &str, references: &[Reference<'_>]) -> String 
     whole.map_or(path, |(whole, _)| whole).to_owned()
 }
 
-/// Why a connection cannot be tried by whoever may not edit: it would be given what is this machine's.
+/// Why a connection cannot be tried by whoever may not edit: it would be given what is this machine's, or
+/// would have something asked here that only this machine can ask.
 fn spends(connection: &Connection, draft: &Draft, edit: Edit) -> Option<String> {
-    use crate::connection::auth::Auth;
-    use crate::connection::aws::Source;
     if edit == Edit::Allowed {
         return None;
     }
@@ -178,15 +182,46 @@ fn spends(connection: &Connection, draft: &Draft, edit: Edit) -> Option<String> 
     if connection.tls.client.is_some() && !is_own {
         return Some(obstacle("the client certificate of `[defaults.tls]`"));
     }
-    let Auth::Aws(aws) = &connection.auth else {
-        return None;
+    match &connection.auth {
+        Auth::OAuth2(oauth2) if !matches!(oauth2.grant, Grant::AuthorizationCode(_)) => {
+            local("token endpoint", oauth2.token_url.as_ref())
+        }
+        Auth::Aws(aws) => {
+            let mut roles = aws.source.roles();
+            if let Some(why) = roles.find_map(|role| local("STS", role.sts_endpoint.as_ref())) {
+                return Some(why);
+            }
+            let last = aws.source.roles().last();
+            let ends = last.map_or(&aws.source, |role| &role.source);
+            (*ends == Source::Default).then(|| obstacle("what AWS SDKs find on this machine"))
+        }
+        _ => None,
+    }
+}
+
+/// What stands in the way of asking an endpoint, by POST, on this machine: other connections of ours are
+/// there, and what trusts all that is local.
+fn local(what: &str, endpoint: Option<&Url>) -> Option<String> {
+    let is_local = match endpoint?.host() {
+        Some(Host::Domain(name)) => is_localhost(name.trim_end_matches('.')),
+        Some(Host::Ipv4(address)) => address.is_loopback() || address.is_unspecified(),
+        Some(Host::Ipv6(address)) => match address.to_canonical() {
+            IpAddr::V4(address) => address.is_loopback() || address.is_unspecified(),
+            IpAddr::V6(address) => address.is_loopback() || address.is_unspecified(),
+        },
+        None => true,
     };
-    let ends = aws
-        .source
-        .roles()
-        .last()
-        .map_or(&aws.source, |role| &role.source);
-    (*ends == Source::Default).then(|| obstacle("what AWS SDKs find on this machine"))
+    is_local.then(|| {
+        format!(
+            "its {what} is on the machine that keybearer runs on, where a draft asks for nothing; set `allow_edit = true` in `[admin]` to try it"
+        )
+    })
+}
+
+/// RFC 6761 section 6.3: `localhost` and all names below it.
+fn is_localhost(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or_default();
+    last.eq_ignore_ascii_case("localhost")
 }
 
 fn obstacle(what: &str) -> String {

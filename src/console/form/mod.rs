@@ -48,7 +48,7 @@ struct Forms {
     console: Arc<Console>,
     places: Semaphore,
     /// Held while the configuration is written.
-    writing: Mutex<()>,
+    writing: Arc<Mutex<()>>,
 }
 
 impl Forms {
@@ -84,7 +84,7 @@ pub(super) fn routes(console: Arc<Console>) -> Router<Arc<Console>> {
     let forms = Forms {
         console,
         places: Semaphore::new(AT_ONCE),
-        writing: Mutex::new(()),
+        writing: Arc::default(),
     };
     Router::new()
         .route("/new", get(page::new))

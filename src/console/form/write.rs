@@ -1,12 +1,13 @@
 //! A draft, written into the configuration: whole or not at all, and never over anything else.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
+use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 use super::overlay::Overlay;
@@ -177,8 +178,8 @@ fn create(path: &Path, content: &[u8]) -> Result<(), Unwritable> {
         path: path.to_owned(),
         source,
     };
-    let (beside, _) = draft_beside(path, content, 0o600).map_err(failed)?;
-    match put_in_place(&beside.0, path) {
+    let beside = draft_beside(path, content, 0o600).map_err(failed)?;
+    match put_in_place(beside.path(), path) {
         Ok(()) => sync_folder(path).map_err(failed),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             Err(Unwritable::Exists(path.to_owned()))
@@ -209,14 +210,13 @@ fn replace(path: &Path, before: &[u8], content: &[u8]) -> Result<(), Unwritable>
         return Err(failed(io::ErrorKind::PermissionDenied.into()));
     }
     let mode = there.permissions().mode() & 0o7777;
-    let (beside, file) = draft_beside(path, content, mode).map_err(failed)?;
+    let beside = draft_beside(path, content, mode).map_err(failed)?;
+    let file = beside.as_file();
     let ours = file.metadata().map_err(failed)?;
     if (ours.uid(), ours.gid()) != (there.uid(), there.gid()) {
-        fchown(&file, Some(there.uid()), Some(there.gid())).map_err(|source| {
-            Unwritable::Owner {
-                path: path.to_owned(),
-                source,
-            }
+        fchown(file, Some(there.uid()), Some(there.gid())).map_err(|source| Unwritable::Owner {
+            path: path.to_owned(),
+            source,
         })?;
         // Which takes some bits of the mode away.
         file.set_permissions(fs::Permissions::from_mode(mode))
@@ -226,40 +226,33 @@ fn replace(path: &Path, before: &[u8], content: &[u8]) -> Result<(), Unwritable>
     if Zeroizing::new(fs::read(path).map_err(failed)?)[..] != *before {
         return Err(Unwritable::Changed(path.to_owned()));
     }
-    fs::rename(&beside.0, path).map_err(failed)?;
+    beside.persist(path).map_err(|kept| failed(kept.error))?;
     sync_folder(path).map_err(failed)
 }
 
-/// A file that is removed, unless it was renamed.
-struct Beside(PathBuf);
-
-impl Drop for Beside {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-/// A hidden file beside another, with its content to come, on disk.
-fn draft_beside(path: &Path, content: &[u8], mode: u32) -> io::Result<(Beside, File)> {
+/// A hidden file beside another, with its content to come, on disk; removed unless it takes its place.
+fn draft_beside(path: &Path, content: &[u8], mode: u32) -> io::Result<NamedTempFile> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let beside = path.with_file_name(format!(".{name}.new"));
-    // What a crash left; two of us are kept apart by a lock.
-    let _ = fs::remove_file(&beside);
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600);
-    let mut file = options.open(&beside)?;
-    let beside = Beside(beside);
-    file.write_all(content)?;
+    let mut beside = tempfile::Builder::new()
+        .prefix(&format!(".{name}."))
+        .suffix(".new")
+        .tempfile_in(folder(path))?;
+    beside.write_all(content)?;
+    let file = beside.as_file();
     file.set_permissions(fs::Permissions::from_mode(mode))?;
     file.sync_all()?;
-    Ok((beside, file))
+    Ok(beside)
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(folder(path))?.sync_all()
+}
+
+fn folder(path: &Path) -> &Path {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    folder.unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]

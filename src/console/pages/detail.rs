@@ -19,6 +19,7 @@ use crate::auth::state::State as Standing;
 use crate::connection::Connection;
 use crate::live::Live;
 use crate::live::recent::{Entry, MOST};
+use crate::shell::word;
 
 /// The page.
 pub(in super::super) async fn page(
@@ -52,11 +53,10 @@ pub(in super::super) async fn page(
         div.columns {
             section aria-labelledby="use" {
                 h2 #use { "Use it" }
-                p { "Apps call " (copied("prefix", connection.prefix.as_str())) " and reach " code { (connection.base_url) } "." }
-                p { (copied("curl command", &curl(&console, connection))) }
+                div #reach { (reach(&console, connection)) }
             }
             (trial(connection))
-            (link(&live))
+            div #linking { (link(&live)) }
             (identity)
         }
         section aria-labelledby="hour" {
@@ -108,7 +108,23 @@ pub(in super::super) fn regions(console: &Console, name: &str) -> Vec<Region> {
     regions.push(Region::new("plots", plots(console, &live)));
     regions.push(Region::new("requests", requests(&live)));
     regions.push(Region::new("settings", settings::table(&live.connection)));
+    regions.push(Region::new("reach", reach(console, &live.connection)));
+    regions.push(Region::new("injected", injected(&live.connection)));
+    // As a whole only where another page links it: what came of a button stands in it.
+    let page = live.link_page.as_deref().unwrap_or_default().to_owned();
+    regions.push(Region::rows("linking", &[page], link(&live)));
+    if live.link_page.is_some() {
+        regions.push(Region::new("link", link_words(&live)));
+    }
     regions
+}
+
+/// Where apps find it.
+fn reach(console: &Console, connection: &Connection) -> Markup {
+    html! {
+        p { "Apps call " (copied("prefix", connection.prefix.as_str())) " and reach " code { (connection.base_url) } "." }
+        p { (copied("curl command", &curl(console, connection))) }
+    }
 }
 
 fn standing(console: &Console, live: &Live, now: SystemTime) -> Markup {
@@ -223,13 +239,7 @@ fn trial(connection: &Connection) -> Markup {
     html! {
         section aria-labelledby="test" {
             h2 #test { "Test" }
-            p { "Sends one request without content. Injected: "
-                @match &*settings::injected(&connection.auth) {
-                    "" => "nothing",
-                    names => code { (names) },
-                }
-                "."
-            }
+            p { "Sends one request without content. Injected: " span #injected { (injected(connection)) } "." }
             form #trial data-api={ "../api/connections/" (encoded(&connection.name)) "/test" } {
                 label for="method" { "Method" }
                 select #method name="method" {
@@ -245,13 +255,27 @@ fn trial(connection: &Connection) -> Markup {
     }
 }
 
+/// The names of what is added.
+fn injected(connection: &Connection) -> Markup {
+    html! {
+        @match &*settings::injected(&connection.auth) {
+            "" => "nothing",
+            names => code { (names) },
+        }
+    }
+}
+
+fn link_words(live: &Live) -> Markup {
+    let status = live.authenticator.credential().map(|it| it.value.status());
+    let is_linked = status.is_some_and(|status| status.lease.is_some());
+    html! { @if is_linked { "Link again" } @else { "Link your account" } }
+}
+
 fn link(live: &Live) -> Markup {
     let Some(page) = &live.link_page else {
         return html! {};
     };
     let name = encoded(&live.connection.name);
-    let status = live.authenticator.credential().map(|it| it.value.status());
-    let is_linked = status.is_some_and(|status| status.lease.is_some());
     // The page's own address is the redirect URI's, with another path.
     let redirect = page
         .rsplit_once("/link/")
@@ -260,9 +284,7 @@ fn link(live: &Live) -> Markup {
         section aria-labelledby="account" {
             h2 #account { "Account" }
             p {
-                a.button.primary #link href={ "../link/" (name) } {
-                    @if is_linked { "Link again" } @else { "Link your account" }
-                }
+                a.button.primary #link href={ "../link/" (name) } { (link_words(live)) }
                 " "
                 button #forget type="button" data-api={ "../api/connections/" (name) "/link" } { "Forget the tokens" }
             }
@@ -302,18 +324,17 @@ async fn told_identity(console: &Arc<Console>, connection: &Connection) -> Marku
 /// The command that tries it from this machine.
 fn curl(console: &Console, connection: &Connection) -> String {
     let prefix = connection.prefix.as_str();
-    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
     match console.listeners.first().map(String::as_str) {
         Some(address) if address.starts_with("unix:") => {
-            let socket = quoted(address.trim_start_matches("unix:"));
-            let url = quoted(&format!("http://localhost{prefix}/"));
+            let socket = word(address.trim_start_matches("unix:"));
+            let url = word(format!("http://localhost{prefix}/"));
             format!("curl -i --unix-socket {socket} {url}")
         }
         Some(address) => {
             let address = address
                 .replace("0.0.0.0:", "127.0.0.1:")
                 .replace("[::]:", "[::1]:");
-            format!("curl -i {}", quoted(&format!("http://{address}{prefix}/")))
+            format!("curl -i {}", word(format!("http://{address}{prefix}/")))
         }
         None => String::new(),
     }

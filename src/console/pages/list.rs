@@ -145,12 +145,7 @@ pub(in super::super) async fn page(
             }
             button type="submit" { "Search" }
         }
-        @if found.shown.is_empty() {
-            p.empty {
-                @if found.all == 0 { "There is no connection yet. " }
-                @else { "Nothing is like this. " a href="./" { "Show all" } }
-            }
-        }
+        div #nothing { (nothing(&found)) }
         table.connections {
             caption.away { "Connections, by name" }
             thead {
@@ -164,7 +159,7 @@ pub(in super::super) async fn page(
             }
             tbody #rows { (rows(&console, &found, now)) }
         }
-        (pager(&search, &found))
+        div #pager { (pager(&search, &found)) }
     };
     let shell = Shell {
         title: "Connections",
@@ -185,6 +180,8 @@ pub(in super::super) fn regions(console: &Console, search: &Search) -> Vec<Regio
     let mut regions = vec![
         Region::new("banner", banner(console)),
         Region::new("summary", summary(&found)),
+        Region::new("nothing", nothing(&found)),
+        Region::new("pager", pager(search, &found)),
         // Which rows there are, and in what order.
         Region::rows("rows", &ids, rows(console, &found, now)),
     ];
@@ -192,6 +189,17 @@ pub(in super::super) fn regions(console: &Console, search: &Search) -> Vec<Regio
         regions.push(Region::new(row_id(live), row(console, live, now)));
     }
     regions
+}
+
+fn nothing(found: &Found) -> Markup {
+    html! {
+        @if found.shown.is_empty() {
+            p.empty {
+                @if found.all == 0 { "There is no connection yet. " }
+                @else { "Nothing is like this. " a href="./" { "Show all" } }
+            }
+        }
+    }
 }
 
 fn summary(found: &Found) -> Markup {

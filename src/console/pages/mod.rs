@@ -184,6 +184,7 @@ fn copied(label: &str, text: &str) -> Markup {
         span.copied {
             code { (text) }
             button.copy type="button" data-copy=(text) aria-label={ "Copy " (label) } { "Copy" }
+            span.away role="status" {}
         }
     }
 }
