@@ -84,9 +84,11 @@ impl Place<'_> {
             Kind::Keybearer
             | Kind::KeybearerAgent
             | Kind::KeybearerAws
+            | Kind::KeybearerBare
             | Kind::KeybearerConnect
             | Kind::KeybearerH2
-            | Kind::KeybearerH2c => {
+            | Kind::KeybearerH2c
+            | Kind::KeybearerTraces => {
                 let file = self.file("keybearer.toml", &self.keybearer(kind))?;
                 words.extend(["--config", &file, "run"].map(str::to_owned));
             }
@@ -201,7 +203,18 @@ backend tls
     }
 
     fn keybearer(&self, kind: Kind) -> String {
-        let (listen, admin) = (self.listen, self.admin);
+        let listen = self.listen;
+        let admin = match kind {
+            Kind::KeybearerBare => "listen = \"off\"".to_owned(),
+            _ => format!("listen = \"{0}\"\npublic_url = \"http://{0}\"", self.admin),
+        };
+        let traces = match kind {
+            Kind::KeybearerTraces => {
+                let collector = self.upstream.plain;
+                format!("[traces]\nendpoint = \"http://{collector}/collector\"\n")
+            }
+            _ => String::new(),
+        };
         let (plain, http) = match kind.reaches_http2() {
             true => (self.upstream.http2, "2"),
             false => (self.upstream.plain, "auto"),
@@ -223,9 +236,9 @@ threads = 1
 shutdown_grace = \"1s\"
 
 [admin]
-listen = \"{admin}\"
-public_url = \"http://{admin}\"
+{admin}
 
+{traces}
 [log]
 level = \"warn\"
 access = false

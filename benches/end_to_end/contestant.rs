@@ -26,6 +26,10 @@ pub(crate) enum Kind {
     Haproxy,
     PingoraProxy,
     Keybearer,
+    /// keybearer without its console; beside keybearer, it tells what a console costs that nobody looks at.
+    KeybearerBare,
+    /// keybearer that has a collector told of every request; beside keybearer, it tells what traces cost.
+    KeybearerTraces,
     /// keybearer with a connection that signs for AWS; beside keybearer, it tells what signing costs.
     KeybearerAws,
     /// keybearer with an upstream that speaks HTTP/2; beside keybearer, it tells what that costs.
@@ -71,13 +75,15 @@ pub(crate) struct Conditions {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Direct,
         Self::Nginx,
         Self::NginxTuned,
         Self::Haproxy,
         Self::PingoraProxy,
         Self::Keybearer,
+        Self::KeybearerBare,
+        Self::KeybearerTraces,
         Self::KeybearerAws,
         Self::KeybearerH2,
         Self::KeybearerH2c,
@@ -93,6 +99,8 @@ impl Kind {
             Self::Haproxy => "haproxy",
             Self::PingoraProxy => "pingora-proxy",
             Self::Keybearer => "keybearer",
+            Self::KeybearerBare => "keybearer-bare",
+            Self::KeybearerTraces => "keybearer-traces",
             Self::KeybearerAws => "keybearer-aws",
             Self::KeybearerH2 => "keybearer-h2",
             Self::KeybearerH2c => "keybearer-h2c",
@@ -114,6 +122,7 @@ impl Kind {
             Self::KeybearerH2 | Self::KeybearerH2c => {
                 matches!(scenario, Scenario::Get1k | Scenario::Post64k)
             }
+            Self::KeybearerBare | Self::KeybearerTraces => scenario == Scenario::Get1k,
             Self::KeybearerConnect => scenario.tls(),
             Self::KeybearerAgent => matches!(
                 scenario,

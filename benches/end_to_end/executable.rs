@@ -28,9 +28,11 @@ pub(crate) fn find(arguments: &Arguments) -> Result<Vec<Executable>> {
             Kind::Keybearer
             | Kind::KeybearerAgent
             | Kind::KeybearerAws
+            | Kind::KeybearerBare
             | Kind::KeybearerConnect
             | Kind::KeybearerH2
-            | Kind::KeybearerH2c => Ok(keybearer()),
+            | Kind::KeybearerH2c
+            | Kind::KeybearerTraces => Ok(keybearer()),
             Kind::Nginx | Kind::NginxTuned => program("nginx"),
             Kind::PingoraProxy => pingora_proxy(arguments.install),
         };

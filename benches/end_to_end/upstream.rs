@@ -179,6 +179,7 @@ fn answer(head: &[u8]) -> Answer {
     static LARGE: LazyLock<Vec<u8>> = LazyLock::new(|| respond("200 OK", &vec![b'd'; 10 << 20]));
     static TAKEN: LazyLock<Vec<u8>> = LazyLock::new(|| respond("200 OK", b"ok"));
     static SHORT: LazyLock<Vec<u8>> = LazyLock::new(|| respond("411 Length Required", b""));
+    static NOTHING: LazyLock<Vec<u8>> = LazyLock::new(|| respond("200 OK", b""));
     static OTHER: LazyLock<Vec<u8>> = LazyLock::new(|| respond("404 Not Found", b""));
     if head.starts_with(b"GET /base/1k?") {
         Answer::Ready(&SMALL)
@@ -189,6 +190,8 @@ fn answer(head: &[u8]) -> Answer {
             Some(65_536) => Answer::Ready(&TAKEN),
             _ => Answer::Ready(&SHORT),
         }
+    } else if head.starts_with(b"POST /collector/v1/traces ") {
+        Answer::Ready(&NOTHING)
     } else if head.starts_with(b"GET /base/inspect?") {
         Answer::Inspection
     } else {
