@@ -138,10 +138,6 @@ fn allowed(connection: &Connection, head: &Parts, prefix_len: usize) -> Result<(
 /// not looked at: a connection of HTTP/2 that ends says so while requests are on their way.
 const KEPT_FOR_ANOTHER: u64 = 64 << 10;
 
-/// The same for HTTP/1.1, where TCP tells that a connection was closed before a request arrived. That is
-/// rare, and so is longer content of requests that hurry.
-const KEPT_FOR_ANOTHER_LINK: u64 = 16 << 10;
-
 /// The caller's content, refused at once where its announced length is over the limit.
 ///
 /// It is kept while it is sent where an expired credential may ask for it once more.
@@ -173,17 +169,9 @@ fn bounded(
         return Ok(Content::kept(incoming, limit, most, strip()));
     }
     let upstream = live.upstream.as_ref();
-    if told.is_none()
-        && let Some(upstream) = upstream
-    {
-        let most = match upstream.is_multiplexed() {
-            true => KEPT_FOR_ANOTHER,
-            false => KEPT_FOR_ANOTHER_LINK,
-        };
-        let most = limits.signed_body.min(most);
-        if upstream.is_multiplexed() || length.is_none_or(|length| length <= most) {
-            return Ok(Content::kept(incoming, limit, most, strip()));
-        }
+    if told.is_none() && upstream.is_some_and(|upstream| upstream.is_multiplexed()) {
+        let most = limits.signed_body.min(KEPT_FOR_ANOTHER);
+        return Ok(Content::kept(incoming, limit, most, strip()));
     }
     match strip() {
         Some(strip) => Ok(Content::trailed(incoming, limit, strip)),

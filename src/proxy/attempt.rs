@@ -21,7 +21,7 @@ use crate::upstream::echo;
 use crate::upstream::fault::Retry;
 
 /// Sends a request, and sends it again as often as `retries` says: when nothing of it reached the
-/// upstream, which TCP may know where HTTP does not, and, for methods that may be repeated (RFC 9110 section 9.2.2), when the connection
+/// upstream, and, for methods that may be repeated (RFC 9110 section 9.2.2), when the connection
 /// broke or was too slow and the content can be sent a second time.
 ///
 /// A signed one is signed anew then, by `signature`; `record` counts, and says when it begins.
@@ -51,15 +51,11 @@ pub(super) async fn send(
         repeatable: false,
     };
     loop {
-        let repeatable = (slot.as_ref()).is_some_and(|request| is_idempotent(request.method()));
         let spare = match slot {
-            // Connections of HTTP/2 give back what was not looked at.
-            Some(request) if left > 0 && (repeatable || !upstream.is_multiplexed()) => {
-                Spare::of(request)
-            }
+            Some(request) if left > 0 && is_idempotent(request.method()) => Spare::of(request),
             _ => None,
         };
-        attempt.repeatable = repeatable && spare.is_some();
+        attempt.repeatable = spare.is_some();
         if let Some(trace) = record.trace() {
             let traceparent = trace.call(attempt.now);
             tell(slot, live, traceparent);
@@ -80,8 +76,6 @@ pub(super) async fn send(
             return Err(failure.problem);
         }
         if slot.is_none() {
-            // One that must not be sent twice is not, unless nothing of it has arrived.
-            let spare = spare.filter(|_| repeatable || failure.retry == Retry::Always);
             let Some(again) = spare.and_then(Spare::restore) else {
                 return Err(failure.problem);
             };

@@ -25,7 +25,6 @@ use super::content::Content;
 use super::deadline::Deadline;
 use super::fault::{Failure, Retry};
 use super::flow::{Flow, Stage};
-use super::receipt::Probe;
 use super::stream::UpstreamStream;
 use super::upload::Upload;
 use crate::connection::Timeouts;
@@ -37,8 +36,8 @@ const MAX_HEAD: usize = 256 << 10;
 /// What is told to a link's stream, which hyper holds.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Signals {
-    /// Whether the upstream has closed the connection, and what of a request it received before.
-    pub(super) probe: Arc<Probe>,
+    /// The next read looks whether the upstream has closed the connection.
+    pub(super) probe: Arc<AtomicBool>,
     /// The next write starts with a head; none where nobody recases it.
     pub(super) head_expected: Option<Arc<AtomicBool>>,
 }
@@ -227,23 +226,11 @@ impl Link {
         now.saturating_duration_since(self.progress)
     }
 
-    /// Whether the upstream keeps it open, asked of the system itself.
+    /// Whether another request can be sent, asked of the system itself: for one that cannot be
+    /// repeated if the upstream turns out to have gone.
     pub(super) fn is_surely_open(&mut self) -> bool {
-        self.signals.probe.ask();
+        self.signals.probe.store(true, Ordering::Relaxed);
         self.is_reusable()
-    }
-
-    /// The same, for a request that is sent next and cannot be repeated if the upstream turns out to have
-    /// gone: whether it has arrived is watched.
-    pub(super) fn is_surely_open_for_one(&mut self) -> bool {
-        self.signals.probe.ask_and_watch();
-        self.is_reusable()
-    }
-
-    /// Whether the upstream had closed it before anything of the last request arrived, which was sent when
-    /// it was surely open.
-    pub(super) fn is_unread(&self) -> bool {
-        self.signals.probe.is_unread()
     }
 
     /// Whether another request can be sent: looks at what the upstream did meanwhile.

@@ -23,7 +23,6 @@ mod pool;
 mod proxy;
 mod race;
 mod recase;
-mod receipt;
 mod registry;
 pub mod replay;
 mod security;
@@ -218,13 +217,10 @@ impl Upstream {
             }
         {
             let rest = link.rest(attempt.now);
-            let mut failure = match link.send(slot, timeouts, attempt.now).await {
+            let failure = match link.send(slot, timeouts, attempt.now).await {
                 Ok(response) => return self.answer(response, link, timeouts, reuse),
                 Err(failure) => failure,
             };
-            if failure.retry == Retry::Idempotent && link.is_unread() {
-                failure.retry = Retry::Always;
-            }
             if slot.is_some() || failure.problem.kind() == Kind::ConnectionTerminated {
                 self.pool.ended(rest, Instant::now());
             }

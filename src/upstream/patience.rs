@@ -7,6 +7,9 @@ use tokio::time::Instant;
 /// What was seen of closes goes on to count for one to two of these.
 const WINDOW: Duration = Duration::from_secs(60);
 
+/// A close that is found so soon came behind an answer.
+const BEHIND: Duration = Duration::from_millis(5);
+
 /// The shortest rests after which an upstream was found to have closed a connection without a word.
 ///
 /// A request that cannot be repeated and meets such a close is lost to its caller. Whoever closes after
@@ -37,11 +40,13 @@ impl Patience {
     }
 
     /// For how long a connection may have rested that a request is trusted to which cannot be repeated:
-    /// half of what was too long, as closes are found late.
+    /// half of what was too long, as closes are found late; none where the close comes behind an answer,
+    /// as it may be on its way then however short the rest was.
     pub(super) fn trusted(&mut self, now: Instant) -> Duration {
         self.turn(now);
         match self.this.min(self.last) {
             Duration::MAX => Duration::MAX,
+            rest if rest < BEHIND => Duration::ZERO,
             rest => rest / 2,
         }
     }
@@ -82,6 +87,8 @@ mod tests {
         assert_eq!(patience.trusted(begin + seconds(120)), seconds(2));
         assert_eq!(patience.trusted(begin + seconds(121)), seconds(5));
         assert_eq!(patience.trusted(begin + seconds(181)), Duration::MAX);
+        patience.ended(Duration::from_millis(4), begin + seconds(181));
+        assert_eq!(patience.trusted(begin + seconds(181)), Duration::ZERO);
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl Pool {
     pub(super) fn take_trusted(&self, now: Instant) -> Option<Box<Link>> {
         while let Some(mut link) = self.take(now) {
             let rest = link.rest(now);
-            if !link.is_surely_open_for_one() {
+            if !link.is_surely_open() {
                 self.ended(rest, now);
                 continue;
             }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// is no way to tell it the case of a name that is added. A name keeps its length, so the head is
 /// changed where it stands, on its way out.
 #[derive(Debug)]
-pub(super) struct Recase {
+pub struct Recase {
     names: Arc<[Box<str>]>,
     expected: Arc<AtomicBool>,
     head: Vec<u8>,
@@ -18,7 +18,7 @@ pub(super) struct Recase {
 
 impl Recase {
     /// Recases `names` in each head that is announced by setting `expected`.
-    pub(super) fn new(names: Arc<[Box<str>]>, expected: Arc<AtomicBool>) -> Self {
+    pub fn new(names: Arc<[Box<str>]>, expected: Arc<AtomicBool>) -> Self {
         Self {
             names,
             expected,

@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
@@ -16,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::fault::alert;
 use super::recase::Recase;
-use super::receipt::{Probe, Receipt};
 use super::tls::HTTP2;
 use super::wire::Wire;
 
@@ -24,8 +24,7 @@ use super::wire::Wire;
 #[derive(Debug)]
 pub struct UpstreamStream {
     transport: Transport,
-    probe: Arc<Probe>,
-    receipt: Receipt,
+    probe: Arc<AtomicBool>,
     recase: Option<Recase>,
     said: LastWord,
 }
@@ -63,13 +62,12 @@ pub enum Transport {
 }
 
 impl UpstreamStream {
-    /// A stream that looks for the upstream's close whenever `probe` asks; and that writes field names
-    /// of request heads as `recase` spells them.
-    pub(super) fn new(transport: Transport, probe: Arc<Probe>, recase: Option<Recase>) -> Self {
+    /// A stream that looks for the upstream's close whenever `probe` is set; and that writes field
+    /// names of request heads as `recase` spells them.
+    pub fn new(transport: Transport, probe: Arc<AtomicBool>, recase: Option<Recase>) -> Self {
         Self {
             transport,
             probe,
-            receipt: Receipt::default(),
             recase,
             said: LastWord::default(),
         }
@@ -79,7 +77,12 @@ impl UpstreamStream {
 impl UpstreamStream {
     /// Who is at the end of it, as the system knows it; none through a tunnel.
     pub(super) fn peer(&self) -> Option<IpAddr> {
-        Some(self.transport.socket()?.peer_addr().ok()?.ip())
+        let socket = match &self.transport {
+            Transport::Tcp(socket) => socket,
+            Transport::Tls(stream) => stream.get_ref().0,
+            Transport::TunnelTls(_) | Transport::Tunnel(_) => return None,
+        };
+        Some(socket.peer_addr().ok()?.ip())
     }
 
     /// What the upstream says at the end.
@@ -88,12 +91,9 @@ impl UpstreamStream {
     }
 
     /// Notes why it ends, if it does.
-    fn heard<T>(&mut self, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn heard<T>(&self, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if let Poll::Ready(Err(error)) = &done {
             self.said.note(error);
-            if self.receipt.is_unread(error, self.transport.socket()) {
-                self.probe.note_unread();
-            }
         }
         done
     }
@@ -119,15 +119,6 @@ impl UpstreamStream {
 }
 
 impl Transport {
-    /// The socket to the upstream itself; none through a tunnel.
-    fn socket(&self) -> Option<&TcpStream> {
-        match self {
-            Self::Tcp(socket) => Some(socket),
-            Self::Tls(stream) => Some(stream.get_ref().0),
-            Self::TunnelTls(_) | Self::Tunnel(_) => None,
-        }
-    }
-
     /// Whether the upstream has closed the connection, asked of the system: the runtime may not
     /// have heard of it yet.
     fn is_closed(&self) -> bool {
@@ -244,26 +235,14 @@ impl AsyncRead for UpstreamStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.probe.take_asked() {
+        if this.probe.load(Ordering::Relaxed) {
+            this.probe.store(false, Ordering::Relaxed);
             if this.transport.is_closed() {
                 // Nothing read is the end.
                 return Poll::Ready(Ok(()));
             }
-            if this.probe.take_watched() {
-                this.receipt.begin(this.transport.socket());
-            }
         }
-        let room = buf.remaining();
         let read = each_transport!(&mut this.transport, stream => stream.poll_read(cx, buf));
-        if let Poll::Ready(Ok(())) = read
-            && room > 0
-            && buf.remaining() == room
-        {
-            let socket = this.transport.socket();
-            if ready!(this.receipt.poll_unread(socket, cx)) {
-                this.probe.note_unread();
-            }
-        }
         this.heard(read)
     }
 }
@@ -282,14 +261,11 @@ impl AsyncWrite for UpstreamStream {
         };
         recase.begin(buf);
         let Some(head) = recase.unwritten() else {
-            let written = transport.write(cx, buf);
-            return this.heard(written);
+            return transport.write(cx, buf);
         };
-        let written = transport.write(cx, head);
-        if let Poll::Ready(Ok(count)) = written {
-            recase.advance(count);
-        }
-        this.heard(written)
+        let count = ready!(transport.write(cx, head))?;
+        recase.advance(count);
+        Poll::Ready(Ok(count))
     }
 
     fn poll_write_vectored(
