@@ -21,7 +21,8 @@ use serde_json::{Map, Value, json};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::Console;
-use super::guard::{Right, Visitor, refuse};
+use super::gate::Right;
+use super::guard::{Visitor, refuse};
 use super::pages::list::Search;
 use super::pages::{Region, agents, detail, list};
 use crate::problem::{Kind, Problem};

@@ -1,23 +1,17 @@
-//! What stands before every path of the console.
+//! What the console demands of a request: whom it comes from, and by what proof.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Request, State};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Redirect, Response};
-use http::header::{
-    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, ORIGIN, REFERRER_POLICY,
-    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
-};
+use axum::extract::Request;
+use axum::response::Response;
+use http::header::{AUTHORIZATION, COOKIE, ORIGIN, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use url::form_urlencoded;
 
 use super::Ends;
 use super::session::{Means, Sessions, Verdict, is_token};
 use crate::config::Admin;
-use crate::live::Reader;
 use crate::problem::{Kind, Problem};
 use crate::proxy::serve::Bound;
 use crate::request::guard::{Guard, HostName, host_name};
@@ -46,10 +40,6 @@ const ASSETS: &str = "/assets/";
 
 /// What proves that our own page asks for a change.
 const CSRF: HeaderName = HeaderName::from_static("x-csrf-token");
-
-/// Nothing but our own files, no frame around us, nothing inline.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
-     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// What the console demands of a request.
 pub(super) struct Guards {
@@ -104,7 +94,11 @@ impl Guards {
         }
     }
 
-    fn admit(&self, request: &Request, ends: Ends) -> Result<Visitor, Problem> {
+    /// Lets a request in.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn admit(&self, request: &Request, ends: Ends) -> Result<Visitor, Problem> {
         let headers = request.headers();
         let path = request.uri().path();
         if !path.starts_with('/') {
@@ -137,7 +131,7 @@ impl Guards {
     }
 
     /// Whether who was let in with these fields would be still.
-    fn still_admits(&self, headers: &HeaderMap) -> bool {
+    pub(super) fn still_admits(&self, headers: &HeaderMap) -> bool {
         let Some(token) = &self.token else {
             return self.exposure == Exposure::Machine;
         };
@@ -230,21 +224,9 @@ fn is_visit(request: &Request) -> bool {
         && is("sec-fetch-dest", "document")
 }
 
-fn is_page(path: &str) -> bool {
+/// Whether a path is one of the pages that people see.
+pub(super) fn is_page(path: &str) -> bool {
     !NO_PAGES.iter().any(|other| path.starts_with(other))
-}
-
-/// Where to send a browser that may come in once its person has logged in.
-fn login(request: &Request) -> Option<Response> {
-    let accepts = request.headers().get(ACCEPT)?.to_str().ok()?;
-    let path = request.uri().path();
-    if request.method() != Method::GET || !is_page(path) || !accepts.contains("text/html") {
-        return None;
-    }
-    let next: String = form_urlencoded::byte_serialize(path.as_bytes()).collect();
-    // Relative, as the console may be served below a path.
-    let up = "../".repeat(path.matches('/').count().saturating_sub(1));
-    Some(Redirect::to(&format!("./{up}login?next={next}")).into_response())
 }
 
 /// Whether a browser sent it: browsers mark what they send, and keep cookies.
@@ -254,91 +236,6 @@ fn is_browser(headers: &HeaderMap) -> bool {
     };
     headers.keys().any(marks)
 }
-
-/// What the guards need to know.
-#[derive(Clone)]
-pub(super) struct Gate {
-    pub(super) reader: Reader,
-    pub(super) exposure: Exposure,
-    pub(super) sessions: Arc<Sessions>,
-}
-
-impl Gate {
-    /// As a reload may change the token, it is looked at anew each time; none if the console was switched
-    /// off.
-    fn guards(&self) -> Option<Guards> {
-        let snapshot = self.reader.take();
-        let admin = snapshot.admin.as_ref()?;
-        Some(Guards::new(
-            admin,
-            self.exposure,
-            Arc::clone(&self.sessions),
-        ))
-    }
-}
-
-/// By what somebody was let in whose answer goes on: sessions end, and tokens are changed.
-#[derive(Clone)]
-pub(super) struct Right {
-    gate: Gate,
-    headers: HeaderMap,
-}
-
-impl Right {
-    /// Whether it holds still.
-    pub(super) fn holds(&self) -> bool {
-        let guards = self.gate.guards();
-        guards.is_some_and(|guards| guards.still_admits(&self.headers))
-    }
-}
-
-pub(super) async fn check(
-    State(gate): State<Gate>,
-    ConnectInfo(ends): ConnectInfo<Ends>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let admitted = match gate.guards() {
-        Some(guards) => guards.admit(&request, ends),
-        None => Err(Problem::new(
-            Kind::NoRoute,
-            "admin.listen was switched off; a restart ends the listener",
-        )),
-    };
-    let mut response = match admitted {
-        Ok(visitor) => {
-            request.extensions_mut().insert(visitor);
-            if request.uri().path() == EVENTS {
-                let headers = request.headers().clone();
-                request.extensions_mut().insert(Right { gate, headers });
-            }
-            next.run(request).await
-        }
-        Err(problem) if problem.kind() == Kind::Unauthorized => {
-            login(&request).unwrap_or_else(|| refuse(&problem))
-        }
-        Err(problem) => refuse(&problem),
-    };
-    let headers = response.headers_mut();
-    for (name, value) in [
-        (CONTENT_SECURITY_POLICY, POLICY),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (X_FRAME_OPTIONS, "DENY"),
-        // With none at all, forms would be sent with the origin `null`.
-        (REFERRER_POLICY, "same-origin"),
-        (CACHE_CONTROL, "no-store"),
-        (OPENER_POLICY, "same-origin"),
-        (RESOURCE_POLICY, "same-origin"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    response
-}
-
-/// Keeps windows of other sites apart from ours, and our files out of their pages (HTML Standard, Fetch
-/// Standard).
-const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
-const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// A problem as an answer of the console.
 pub(super) fn refuse(problem: &Problem) -> Response {

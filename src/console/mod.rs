@@ -33,6 +33,7 @@ mod connections;
 mod events;
 mod external_id;
 mod form;
+mod gate;
 mod guard;
 mod history;
 mod linking;
@@ -67,7 +68,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::debug;
 
-use self::guard::{Exposure, Gate};
+use self::gate::Gate;
+use self::guard::Exposure;
 pub use self::history::Histories;
 pub use self::session::Sessions;
 use crate::agent::registry::Agents;
@@ -288,7 +290,7 @@ fn router(console: Console, exposure: Exposure) -> Router {
         .fallback(api::not_found)
         .method_not_allowed_fallback(api::method_refused)
         .with_state(console)
-        .layer(middleware::from_fn_with_state(gate, guard::check))
+        .layer(middleware::from_fn_with_state(gate, gate::check))
 }
 
 #[cfg(test)]
