@@ -16,3 +16,4 @@ pub mod shell;
 pub mod store;
 pub mod traces;
 pub mod upstream;
+pub mod webhook;

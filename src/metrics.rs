@@ -2,6 +2,7 @@
 
 mod agents;
 mod traces;
+mod webhooks;
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,6 +17,8 @@ use prometheus::{
 use self::agents::AgentFamilies;
 pub use self::agents::AgentMetrics;
 pub use self::traces::TraceMetrics;
+use self::webhooks::WebhookFamilies;
+pub use self::webhooks::WebhookMetrics;
 
 /// What was counted of a connection at some time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +56,7 @@ struct Families {
     generation: IntGauge,
     agents: Arc<AgentFamilies>,
     traces: TraceMetrics,
+    webhooks: Arc<WebhookFamilies>,
 }
 
 impl Metrics {
@@ -153,6 +157,7 @@ impl Metrics {
             )?,
             agents: Arc::new(AgentFamilies::new(&registry)?),
             traces: TraceMetrics::new(&registry)?,
+            webhooks: Arc::new(WebhookFamilies::new(&registry)?),
             registry,
         };
         let build = IntGaugeVec::new(
@@ -199,6 +204,16 @@ impl Metrics {
     /// Counts an agent that was not let in; without a name if that is none there may be.
     pub fn agent_refused(&self, name: Option<&str>) {
         self.0.agents.refused(name);
+    }
+
+    /// The children of one endpoint for webhooks.
+    pub fn webhooks(&self, name: &str) -> WebhookMetrics {
+        self.0.webhooks.endpoint(name)
+    }
+
+    /// Counts a webhook whose ID is unknown.
+    pub fn webhook_unknown(&self) {
+        self.0.webhooks.unknown();
     }
 
     /// Counts a reload, and the generation it published.

@@ -244,6 +244,8 @@ kinds! {
     ContentMalformed = 400, "content-malformed", "http_request_error", "Malformed content";
     /// The console asks for its token.
     Unauthorized = 401, "unauthorized", "http_request_denied", "Unauthorized";
+    /// A webhook does not prove that it comes from its sender.
+    WebhookUnverified = 401, "webhook-unverified", "http_request_denied", "Webhook not verified";
     /// A browser made the request for another site.
     OriginRefused = 403, "origin-refused", "http_request_denied", "Origin refused";
     /// Method or path is not in the connection's `allow`.
@@ -316,6 +318,10 @@ kinds! {
     CredentialUnavailable = 503, "credential-unavailable", "destination_unavailable", "Credential unavailable";
     /// Nobody has consented yet, or the consent is no longer good.
     NotLinked = 503, "not-linked", "proxy_configuration_error", "Connection not linked";
+    /// A webhook cannot be kept now.
+    WebhookNotKept = 503, "webhook-not-kept", "proxy_internal_error", "Webhook not kept";
+    /// As many webhooks wait as may.
+    WebhookQueueFull = 503, "webhook-queue-full", "destination_unavailable", "Webhook queue full";
     /// The upstream took no connection in time.
     ConnectTimeout = 504, "connect-timeout", "connection_timeout", "Upstream connection timed out";
     /// The upstream took no content in time.

@@ -19,13 +19,18 @@ pub(super) struct Backoff {
 impl Backoff {
     /// The next step; at least as long as was asked for.
     pub(super) fn next(&mut self, asked: Option<Duration>) -> Duration {
-        let step = FIRST
-            .saturating_mul(1 << self.failures.min(10))
-            .min(LONGEST);
+        let step = step(self.failures, LONGEST, asked);
         self.failures = self.failures.saturating_add(1);
-        let asked = asked.unwrap_or_default().min(LONGEST_ASKED);
-        (step + spread(step / 5)).max(asked)
+        step
     }
+}
+
+/// How long to wait after so many failures before this one: a second at first, twice as long each time,
+/// `longest` at most, and somewhat longer by chance; at least as long as was asked for.
+pub(crate) fn step(failures: u32, longest: Duration, asked: Option<Duration>) -> Duration {
+    let step = FIRST.saturating_mul(1 << failures.min(20)).min(longest);
+    let asked = asked.unwrap_or_default().min(LONGEST_ASKED);
+    (step + spread(step / 5)).max(asked)
 }
 
 /// A duration from nothing to `most`, by chance.

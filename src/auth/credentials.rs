@@ -158,6 +158,14 @@ impl Credentials {
         }
     }
 
+    /// The store, for whatever else has to outlive a restart. Blocks if it is not open yet.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn store(&self) -> Result<Store, NoStore> {
+        self.store.open()
+    }
+
     /// Exchanges under way whose answers must not be lost, such as a rotated refresh token. None is
     /// begun once this is closed.
     pub fn exchanges(&self) -> &TaskTracker {

@@ -6,7 +6,7 @@
 //! once per renewal; a request only writes them.
 
 pub mod aws;
-mod backoff;
+pub(crate) mod backoff;
 pub mod command;
 mod commanded;
 pub mod courier;

@@ -13,6 +13,7 @@ pub(super) struct Listeners {
     pub(super) proxy: Vec<Bound>,
     pub(super) console: Option<Bound>,
     pub(super) agents: Option<Bound>,
+    pub(super) webhooks: Option<Bound>,
     /// Files of Unix sockets that were made here.
     pub(super) sockets: Sockets,
 }
@@ -54,16 +55,22 @@ impl Listeners {
             .as_ref()
             .map(|agents| bind(&agents.listen, true))
             .transpose()?;
+        let webhooks = config
+            .webhooks
+            .as_ref()
+            .map(|webhooks| bind(&webhooks.listen, false))
+            .transpose()?;
         let left = inherited.left();
         anyhow::ensure!(
             left.is_empty(),
-            "the service manager passes listeners at {}, which none of server.listen, admin.listen and agents.listen names; add them there, or take them out of the socket unit",
+            "the service manager passes listeners at {}, which none of server.listen, admin.listen, agents.listen and webhooks.listen names; add them there, or take them out of the socket unit",
             left.join(", ")
         );
         Ok(Self {
             proxy,
             console,
             agents,
+            webhooks,
             sockets,
         })
     }

@@ -28,6 +28,8 @@ use crate::proxy::serve::{self, Bound};
 use crate::traces::Traces;
 use crate::traces::export::Exporter;
 use crate::upstream::Upstreams;
+use crate::webhook::queue::Queue;
+use crate::webhook::{Webhooks, clock};
 
 /// How long the end waits for a token that was asked for. A consent is lost whose code was spent for an
 /// answer which is not stored; that of a refresh is taken by the next start.
@@ -55,8 +57,17 @@ pub(super) fn run(global: &Global) -> anyhow::Result<ExitCode> {
     let control = runtime(1).thread_name("keybearer-control").build()?;
     let parts = Parts::build(found, global, control.handle())?;
     let data = DataPlane::start(parts.threads)?;
-    let code = control.block_on(parts.serve(data.handle()))?;
+    // Webhooks have their own threads, too: neither requests nor the console wait for them.
+    let hooks = match parts.webhooks {
+        Some(_) => Some(runtime(2).thread_name("keybearer-webhooks").build()?),
+        None => None,
+    };
+    let handle = hooks.as_ref().map(Runtime::handle);
+    let code = control.block_on(parts.serve(data.handle(), handle))?;
     data.stop();
+    if let Some(hooks) = hooks {
+        hooks.shutdown_background();
+    }
     control.shutdown_background();
     Ok(code)
 }
@@ -144,6 +155,7 @@ struct Parts {
     listeners: Vec<Bound>,
     console: Option<Bound>,
     agents: Option<Bound>,
+    webhooks: Option<(Arc<Webhooks>, Bound)>,
     sockets: Sockets,
     reader: Reader,
     upstreams: Arc<Upstreams>,
@@ -189,12 +201,20 @@ impl Parts {
             proxy: listeners,
             console,
             agents,
+            webhooks,
             sockets,
         } = Listeners::bind(&config)?;
         // Not before all is bound: a start that fails asks nobody for anything.
         publisher.begin();
         let reader = publisher.reader();
         let proxy = Proxy::new(reader.clone(), &metrics);
+        let webhooks = match webhooks {
+            Some(bound) => {
+                let parts = (&reader, &metrics, &upstreams, &proxy);
+                Some((webhooks_at(&bound, &credentials, parts)?, bound))
+            }
+            None => None,
+        };
         let outside = Box::new(Process);
         let reloader = Reloader::new(
             location,
@@ -210,6 +230,7 @@ impl Parts {
             listeners,
             console,
             agents,
+            webhooks,
             sockets,
             reader,
             upstreams,
@@ -223,7 +244,7 @@ impl Parts {
     }
 
     /// Serves until a signal ends it.
-    async fn serve(self, data: &Handle) -> anyhow::Result<ExitCode> {
+    async fn serve(self, data: &Handle, hooks: Option<&Handle>) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::new().context("signals cannot be listened for")?;
         let ready = Readiness::default();
         let (stop, stopped) = watch::channel(false);
@@ -244,6 +265,7 @@ impl Parts {
             );
             let console = Console {
                 agents: Arc::clone(self.upstreams.agents()),
+                webhooks: (self.webhooks.as_ref()).map(|(webhooks, _)| Arc::clone(webhooks)),
                 metrics: self.metrics.clone(),
                 reloader: Arc::clone(&self.reloader),
                 reader: self.reader.clone(),
@@ -274,6 +296,18 @@ impl Parts {
                 }
             });
         }
+        let webhooks = self.webhooks.map(|(webhooks, bound)| {
+            let address = bound.address();
+            info!(listener = "webhooks", address, "Listening");
+            let serving = Arc::clone(&webhooks).serve(bound);
+            let ended = async move {
+                if let Err(error) = serving.await {
+                    error!(%error, "Webhooks are not listened for");
+                }
+            };
+            hooks.map(|hooks| hooks.spawn(ended));
+            webhooks
+        });
         tokio::spawn(async move {
             if let Err(error) = reload::watch(self.reloader).await {
                 error!(%error, "Configuration is not watched");
@@ -292,6 +326,12 @@ impl Parts {
         info!(signal, running = self.proxy.running().len(), "Draining");
         // Nobody listens any more only if the listeners ended by themselves.
         let _ = stop.send(true);
+        // Before the drain, as some deliveries are callers of the proxy.
+        if let Some(webhooks) = webhooks
+            && tokio::time::timeout(grace, webhooks.stop()).await.is_err()
+        {
+            warn!("Webhooks under way are cut off; those that were not delivered are tried again");
+        }
         self.proxy.running().close();
         let running = self.proxy.running();
         let code = tokio::select! {
@@ -314,6 +354,20 @@ impl Parts {
         info!("Stopped");
         Ok(code)
     }
+}
+
+/// Webhooks that arrive at an address; not yet listened for.
+fn webhooks_at(
+    bound: &Bound,
+    credentials: &Credentials,
+    parts: (&Reader, &Metrics, &Arc<Upstreams>, &Arc<Proxy>),
+) -> anyhow::Result<Arc<Webhooks>> {
+    const NEEDED: &str = "webhooks are kept until they are delivered";
+    let store = credentials.store().context(NEEDED)?;
+    let vault = store.vault().context(NEEDED)?;
+    let queue = Queue::open(vault)?;
+    let clock = Arc::new(clock::System);
+    Ok(Webhooks::new(queue, store, bound, parts, clock))
 }
 
 /// Lets tokens that were asked for arrive, unless somebody is in a hurry.

@@ -5,6 +5,7 @@ mod agents;
 mod auth;
 mod aws;
 mod azure;
+mod certificate;
 mod client;
 mod command;
 mod connection;
@@ -19,6 +20,7 @@ mod signal;
 mod store;
 mod tls;
 mod traces;
+mod webhooks;
 
 use super::Config;
 use super::check::check;
@@ -93,6 +95,7 @@ fn values<'a>(context: &'a Context<'a>, roots: &[Section<'a>]) -> Config {
     let connections = connection::connections(context, roots, &shared);
     Config {
         agents: agents.agents(context, &secrets, &connections),
+        webhooks: webhooks::webhooks(roots, context, &secrets, &store, &connections),
         connections,
         admin: server::admin(admin.as_ref(), &listeners, &secrets),
         store,

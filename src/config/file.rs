@@ -19,7 +19,7 @@ pub(crate) static ROOT: Shape = Shape(&[
     ("connections", Kind::Map(&Kind::Table(&CONNECTION))),
     ("callers", Kind::Later),
     ("agents", Kind::Table(&AGENTS)),
-    ("webhooks", Kind::Later),
+    ("webhooks", Kind::Table(&WEBHOOKS)),
 ]);
 
 static SERVER: Shape = Shape(&[
@@ -75,10 +75,10 @@ static TRACES: Shape = Shape(&[
     ("sample", Kind::Ratio),
     ("service_name", Kind::Text),
     ("attributes", Kind::Map(&Kind::Text)),
-    ("tls", Kind::Table(&COLLECTOR_TLS)),
+    ("tls", Kind::Table(&SERVER_TLS)),
 ]);
 
-static COLLECTOR_TLS: Shape = Shape(&[
+static SERVER_TLS: Shape = Shape(&[
     ("client_certificate", Kind::Text),
     ("client_key", Kind::Secret(&SECRET)),
     ("client_key_password", Kind::Secret(&SECRET)),
@@ -119,6 +119,75 @@ static AGENTS: Shape = Shape(&[
     ("client_ca", Kind::Text),
     ("tokens", SECRETS),
 ]);
+
+static WEBHOOKS: Shape = Shape(&[
+    ("listen", Kind::Text),
+    ("public_url", Kind::Text),
+    ("tls", Kind::Table(&LISTENER_TLS)),
+    ("endpoints", Kind::Map(&Kind::Table(&ENDPOINT))),
+]);
+
+static LISTENER_TLS: Shape = Shape(&[("certificate", Kind::Text), ("key", Kind::Text)]);
+
+static ENDPOINT: Shape = Shape(&[
+    ("target", Kind::Text),
+    ("connection", Kind::Text),
+    ("path", Kind::Text),
+    ("verify", Kind::Variants(&VERIFY)),
+    ("verify_token", Kind::Secret(&SECRET)),
+    ("ordered", Kind::Boolean),
+    ("retain", Kind::Duration),
+    ("max_attempts", Kind::Integer),
+    ("timeout", Kind::Duration),
+    ("limits", Kind::Table(&ENDPOINT_LIMITS)),
+    ("tls", Kind::Table(&SERVER_TLS)),
+]);
+
+static ENDPOINT_LIMITS: Shape = Shape(&[("request_body", Kind::Size), ("queue", Kind::Size)]);
+
+static VERIFY: Variants = Variants {
+    now: &[
+        ("none", Shape(&[TYPE])),
+        ("hmac", HMAC),
+        ("stripe", SIGNED),
+        ("slack", SIGNED),
+        ("github", SIGNED),
+        ("standard", SIGNED),
+        ("basic", Shape(&[TYPE, USERNAME, PASSWORD])),
+        (
+            "header",
+            Shape(&[TYPE, ("header", Kind::Text), HOOK_SECRET]),
+        ),
+        ("query", Shape(&[TYPE, ("param", Kind::Text), HOOK_SECRET])),
+    ],
+    later: &[],
+};
+
+const HMAC: Shape = Shape(&[
+    TYPE,
+    ("header", Kind::Text),
+    HOOK_SECRET,
+    ("algorithm", Kind::Choice(&DIGEST)),
+    ("encoding", Kind::Choice(&DIGEST_ENCODING)),
+    ("prefix", Kind::Text),
+    ("template", Kind::Text),
+    ("timestamp", Kind::Text),
+    TOLERANCE,
+]);
+
+const SIGNED: Shape = Shape(&[TYPE, HOOK_SECRET, TOLERANCE]);
+const HOOK_SECRET: (&str, Kind) = ("secret", Kind::Secret(&SECRET));
+const TOLERANCE: (&str, Kind) = ("tolerance", Kind::Duration);
+
+static DIGEST: Choice = Choice {
+    now: &["sha256", "sha1", "sha512"],
+    later: &[],
+};
+
+static DIGEST_ENCODING: Choice = Choice {
+    now: &["hex", "base64"],
+    later: &[],
+};
 
 static EXPIRY_SIGNAL: Shape = Shape(&[
     ("status", Kind::Integer),

@@ -23,6 +23,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use zeroize::Zeroizing;
 
 use self::compile::{compile, names};
@@ -35,6 +36,7 @@ use self::source::{Location, Outside, Reader, Sources};
 use crate::connection::agents::Access;
 use crate::connection::auth::Field;
 use crate::connection::url::BaseUrl;
+use crate::connection::webhook::Endpoint;
 use crate::connection::{Connection, Tls};
 use crate::secret::Secret;
 
@@ -141,6 +143,8 @@ pub struct Config {
     pub traces: Option<Arc<Traces>>,
     /// `[agents]`; none if there are to be none.
     pub agents: Option<Agents>,
+    /// `[webhooks]`; none if nothing listens for any.
+    pub webhooks: Option<Webhooks>,
     /// `[connections]`, in the order of their names.
     pub connections: Vec<Arc<Connection>>,
 }
@@ -241,6 +245,19 @@ pub struct Agents {
     pub listen: Listen,
     /// What lets them in.
     pub access: Arc<Access>,
+}
+
+/// `[webhooks]`: where others send webhooks.
+#[derive(Clone, Debug)]
+pub struct Webhooks {
+    /// Where to listen.
+    pub listen: Listen,
+    /// How senders reach it; none: as it listens.
+    pub public_url: Option<url::Url>,
+    /// The listener's side of TLS; none: cleartext.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// `[webhooks.endpoints]`, in the order of their names.
+    pub endpoints: Vec<Arc<Endpoint>>,
 }
 
 /// `[store]`: where tokens are kept that must outlive a restart.

@@ -13,6 +13,7 @@ pub mod network;
 pub mod oauth2;
 pub mod proxy;
 pub mod url;
+pub mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;

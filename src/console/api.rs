@@ -33,6 +33,9 @@ pub(super) async fn metrics(State(console): State<Arc<Console>>) -> Response {
             credential.measure(now);
         }
     }
+    if let Some(webhooks) = &console.webhooks {
+        webhooks.measure();
+    }
     match console.metrics.render() {
         Ok(text) => ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => refuse(&Problem::new(

@@ -81,6 +81,7 @@ use crate::metrics::Metrics;
 use crate::proxy::Proxy;
 use crate::proxy::serve::Bound;
 use crate::upstream::fault::chain;
+use crate::webhook::Webhooks;
 
 /// For a request's head, from the opening or the end of the answer before it: there are few places, and
 /// probes want one.
@@ -102,6 +103,8 @@ const MAX_PER_ADDRESS: usize = 192;
 pub struct Console {
     /// What `/api/agents` shows.
     pub agents: Arc<Agents>,
+    /// What `/api/webhooks` shows; none if none are listened for.
+    pub webhooks: Option<Arc<Webhooks>>,
     /// What `/metrics` shows.
     pub metrics: Metrics,
     /// What `/api/reload` calls.

@@ -15,13 +15,14 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard as Borrowed};
 use http::HeaderValue;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use url::Url;
 
 use self::recent::Recent;
 
 use crate::auth::Authenticator;
 use crate::auth::credentials::Credentials;
-use crate::config::{Admin, AllowedHosts, Config, Listen, Server};
+use crate::config::{Admin, AllowedHosts, Config, Listen, Server, Webhooks};
 use crate::connection::{Connection, HeaderCase};
 use crate::metrics::{ConnectionMetrics, Metrics};
 use crate::request::guard::Guard;
@@ -50,6 +51,8 @@ pub struct Snapshot {
     pub shutdown_grace: Duration,
     /// What the console demands; none if it is switched off.
     pub admin: Option<Admin>,
+    /// Where others send webhooks, and where these go; none if nobody does.
+    pub webhooks: Option<Webhooks>,
     lives: HashMap<Arc<str>, Arc<Live>>,
 }
 
@@ -157,11 +160,15 @@ pub struct Publisher {
     current: Arc<ArcSwap<Snapshot>>,
     parts: Parts,
     publishing: Mutex<()>,
+    published: watch::Sender<u64>,
 }
 
 /// Takes what was published last.
 #[derive(Clone, Debug)]
-pub struct Reader(Arc<ArcSwap<Snapshot>>);
+pub struct Reader {
+    current: Arc<ArcSwap<Snapshot>>,
+    published: watch::Receiver<u64>,
+}
 
 impl Snapshot {
     /// Begins to fetch credentials that have a lifetime.
@@ -198,7 +205,12 @@ impl Snapshot {
 impl Reader {
     /// The snapshot, for as long as nothing is awaited.
     pub fn take(&self) -> Borrowed<Arc<Snapshot>> {
-        self.0.load()
+        self.current.load()
+    }
+
+    /// What tells of each publication, by its generation.
+    pub fn published(&self) -> watch::Receiver<u64> {
+        self.published.clone()
     }
 }
 
@@ -219,6 +231,7 @@ impl Publisher {
             current,
             parts,
             publishing: Mutex::new(()),
+            published: watch::Sender::new(1),
         })
     }
 
@@ -255,6 +268,7 @@ impl Publisher {
                 credential.value.retire();
             }
         }
+        self.published.send_replace(next.generation);
         Ok(next.generation)
     }
 
@@ -267,7 +281,10 @@ impl Publisher {
 
     /// A reader of what is published.
     pub fn reader(&self) -> Reader {
-        Reader(Arc::clone(&self.current))
+        Reader {
+            current: Arc::clone(&self.current),
+            published: self.published.subscribe(),
+        }
     }
 }
 
@@ -278,7 +295,10 @@ impl Publisher {
 pub fn apart(config: &Config, parts: &Parts) -> Result<Reader, BuildError> {
     let snapshot = build(config, None, parts)?;
     parts.upstreams.ask(&config.server.dns);
-    Ok(Reader(Arc::new(ArcSwap::from_pointee(snapshot))))
+    Ok(Reader {
+        published: watch::channel(snapshot.generation).1,
+        current: Arc::new(ArcSwap::from_pointee(snapshot)),
+    })
 }
 
 fn let_agents_in(config: &Config, parts: &Parts) {
@@ -328,6 +348,7 @@ fn build(
         header_case: header_case(config),
         shutdown_grace: config.server.shutdown_grace,
         admin: config.admin.clone(),
+        webhooks: config.webhooks.clone(),
         lives,
     })
 }

@@ -58,6 +58,7 @@ struct Fixed {
     store: Store,
     log_format: LogFormat,
     agents: Option<Listen>,
+    webhooks: Option<Listen>,
 }
 
 impl Fixed {
@@ -69,6 +70,7 @@ impl Fixed {
             store: config.store.clone(),
             log_format: config.log.format,
             agents: config.agents.as_ref().map(|agents| agents.listen.clone()),
+            webhooks: (config.webhooks.as_ref()).map(|webhooks| webhooks.listen.clone()),
         }
     }
 
@@ -81,6 +83,7 @@ impl Fixed {
             ("store", self.store != other.store),
             ("log.format", self.log_format != other.log_format),
             ("agents.listen", self.agents != other.agents),
+            ("webhooks.listen", self.webhooks != other.webhooks),
         ];
         keys.into_iter()
             .filter_map(|(key, changed)| changed.then_some(key))

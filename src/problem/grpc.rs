@@ -50,7 +50,7 @@ impl Status {
             | Kind::ContentMalformed
             | Kind::ExpectationFailed
             | Kind::UnsupportedContent => Self::InvalidArgument,
-            Kind::Unauthorized => Self::Unauthenticated,
+            Kind::Unauthorized | Kind::WebhookUnverified => Self::Unauthenticated,
             Kind::OriginRefused | Kind::NotAllowed | Kind::EditRefused => Self::PermissionDenied,
             Kind::NoRoute | Kind::MethodRefused | Kind::HostRefused => Self::Unimplemented,
             Kind::CallerTimeout
@@ -83,7 +83,9 @@ impl Status {
             | Kind::StreamReset
             | Kind::ClockSkew
             | Kind::CredentialUnavailable
-            | Kind::NotLinked => Self::Unavailable,
+            | Kind::NotLinked
+            | Kind::WebhookNotKept
+            | Kind::WebhookQueueFull => Self::Unavailable,
         }
     }
 

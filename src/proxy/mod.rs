@@ -8,6 +8,7 @@ mod caller;
 mod expiry;
 mod flood;
 pub mod inherited;
+pub mod inward;
 mod multiplexed;
 mod payload;
 mod preface;
@@ -66,6 +67,11 @@ impl Proxy {
             unrouted,
             running: TaskTracker::new(),
         })
+    }
+
+    /// What is published.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
     }
 
     /// Callers' connections and upgraded streams that still run.

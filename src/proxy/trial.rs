@@ -8,20 +8,18 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{DATE, HOST};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
 
-use super::{Proxy, serve};
+use super::Proxy;
+use super::inward::{exchange, host, routed_elsewhere};
 use crate::connection::Connection;
 use crate::connection::auth::Auth;
 use crate::live::Live;
 use crate::problem::PROXY_STATUS;
-use crate::request::guard::HostName;
 use crate::upstream::journey::Journey;
 
 /// What is sent: nothing but a head, or nothing at all.
@@ -338,41 +336,12 @@ fn target(live: &Live, ask: &Ask) -> String {
     }
 }
 
-/// The connection that would get the request in place of this one.
-fn routed_elsewhere(proxy: &Proxy, live: &Live, target: &str) -> Option<Arc<str>> {
-    let snapshot = proxy.reader.take();
-    let host = serve::INSIDE.ip().to_string();
-    let path = target.split('?').next().unwrap_or_default();
-    let found = snapshot
-        .routes
-        .by_host(HostName(&host))
-        .or_else(|| snapshot.routes.by_path(path))?;
-    let name = &found.target.connection.name;
-    (*name != live.connection.name).then(|| Arc::clone(name))
-}
-
 fn request(ask: &Ask, target: String) -> Result<Request<Empty<Bytes>>, http::Error> {
     Request::builder()
         .method(ask.method.clone())
         .uri(target)
-        // The address at which it arrives is always ours.
-        .header(HOST, serve::INSIDE.ip().to_string())
+        .header(HOST, host())
         .body(Empty::new())
-}
-
-/// Sends it as a caller would.
-async fn exchange(
-    proxy: &Arc<Proxy>,
-    request: Request<Empty<Bytes>>,
-) -> Result<Response<Incoming>, String> {
-    let stream = serve::inside(proxy).map_err(|error| error.to_string())?;
-    let (mut sender, driver) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| error.to_string())?;
-    // It ends with the sender, and with the answer's content.
-    tokio::spawn(driver);
-    let answered = sender.send_request(request).await;
-    answered.map_err(|error| error.to_string())
 }
 
 fn is_ours(value: &http::HeaderValue) -> bool {

@@ -264,6 +264,18 @@ fn is_forwarded(name: &[u8]) -> bool {
             .all(|(&b, &known)| fold(b) == known)
 }
 
+/// Leaves of a request's fields what is meant for whoever answers it in the end, but not `Host`, which is
+/// that of the next hop, and no word about how the content is to be waited for.
+pub fn end_to_end(headers: &mut HeaderMap) {
+    remove_nominated(headers);
+    for name in HOP_BY_HOP
+        .into_iter()
+        .chain(["host", "expect", "proxy-authorization"])
+    {
+        headers.remove(name);
+    }
+}
+
 /// Removes the fields that `Connection` names (RFC 9110 section 7.6.1).
 ///
 /// Never those that frame or route the message: nobody may take them away by naming them.

@@ -22,6 +22,7 @@ use super::fault::told;
 use super::folder::{Folder, Forbidden};
 use super::seal::Seal;
 use super::spools::Spools;
+use super::vault::Vault;
 use super::{Backend, Key, OpenError, StoreError, key_file};
 use crate::secret::Secret;
 
@@ -37,14 +38,14 @@ const CACHE: usize = 1 << 20;
 /// A store's file, and the folder that it is alone in.
 pub(super) struct FileBackend(Arc<Inside>);
 
-struct Inside {
+pub(super) struct Inside {
     path: PathBuf,
-    seal: Seal,
+    pub(super) seal: Seal,
     spools: Spools,
     /// None after a failure: redb refuses a file of which a write failed until it is opened anew.
     opened: RwLock<Option<Opened>>,
     /// Last, so that it is given up when the file is closed.
-    _folder: Folder,
+    pub(super) folder: Folder,
 }
 
 struct Opened {
@@ -77,7 +78,7 @@ impl FileBackend {
             seal,
             spools,
             opened: RwLock::new(Some(opened)),
-            _folder: folder,
+            folder,
         })))
     }
 }
@@ -117,6 +118,10 @@ impl Backend for FileBackend {
 
     fn spools(&self) -> Option<&Spools> {
         Some(&self.0.spools)
+    }
+
+    fn vault(&self) -> Option<Vault> {
+        Some(Vault::new(Arc::clone(&self.0)))
     }
 }
 

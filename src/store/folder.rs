@@ -51,6 +51,23 @@ impl Folder {
         }
     }
 
+    /// Opens a file to read and write, and makes it, readable by its owner alone, if there is none.
+    pub(super) fn open_or_make(&self, name: &str) -> Result<File, OpenError> {
+        let path = self.path(name);
+        if self.has(name)? {
+            let metadata = fs::metadata(&path).map_err(OpenError::failed("open", &path))?;
+            if !metadata.is_file() {
+                let error = io::ErrorKind::InvalidInput.into();
+                return Err(OpenError::failed("open", &path)(error));
+            }
+            Forbidden::Write.check(&path, &metadata)?;
+        }
+        let file = owned().read(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(OpenError::failed("open", &path))?;
+        sync(&self.path)?;
+        Ok(file)
+    }
+
     /// Makes a file that is not there, readable by its owner alone. It is written and synced under
     /// another name: a crash leaves no half of it. Nobody else makes it at the same time, as the
     /// folder is locked.

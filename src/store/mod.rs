@@ -13,6 +13,7 @@ mod spool;
 mod spools;
 #[cfg(test)]
 mod tests;
+mod vault;
 
 use std::fmt;
 use std::path::Path;
@@ -26,6 +27,7 @@ use self::file::FileBackend;
 use self::memory::MemoryBackend;
 pub use self::spool::{Found, Spool, SpoolKey};
 use self::spools::Spools;
+pub use self::vault::Vault;
 use crate::secret::Secret;
 
 /// A place to keep values by key. Clones share it.
@@ -109,6 +111,11 @@ impl Store {
         removed.await.map(drop)
     }
 
+    /// The store's folder and key, for more files; none where a restart forgets everything.
+    pub fn vault(&self) -> Option<Vault> {
+        self.0.vault()
+    }
+
     /// Works on files, on a thread that may wait for them.
     async fn spools<F>(&self, key: &Key, work: F) -> Result<Option<Spool>, StoreError>
     where
@@ -157,6 +164,11 @@ trait Backend: fmt::Debug + Send + Sync {
 
     /// Where answers wait for values; nowhere, if a restart forgets those.
     fn spools(&self) -> Option<&Spools> {
+        None
+    }
+
+    /// The folder; none, likewise.
+    fn vault(&self) -> Option<Vault> {
         None
     }
 }

@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::error::Unspecified;
+use ring::hkdf::{HKDF_SHA256, Prk};
 use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
@@ -17,6 +18,9 @@ const HEAD: usize = 1 + NONCE_LEN;
 /// Seals values and opens them.
 pub(super) struct Seal {
     key: LessSafeKey,
+    /// What keys of single values are derived from (RFC 5869): the key is random, so nothing has to be
+    /// extracted.
+    derive: Prk,
     random: SystemRandom,
     origin: String,
 }
@@ -33,6 +37,7 @@ impl Seal {
         let key = UnboundKey::new(&CHACHA20_POLY1305, bytes.get(..KEY_LENGTH)?).ok()?;
         Some(Self {
             key: LessSafeKey::new(key),
+            derive: Prk::new_less_safe(HKDF_SHA256, bytes.get(..KEY_LENGTH)?),
             random: SystemRandom::new(),
             origin: origin.to_owned(),
         })
@@ -59,6 +64,31 @@ impl Seal {
         place: &str,
         value: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, Unspecified> {
+        self.seal_with(&self.key, place, value)
+    }
+
+    /// The same for a place that has one value ever, with a key of its own: there may be any number of
+    /// such places.
+    pub(super) fn seal_once(
+        &self,
+        place: &str,
+        value: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, Unspecified> {
+        self.seal_with(&self.derived(place)?, place, value)
+    }
+
+    fn derived(&self, place: &str) -> Result<LessSafeKey, Unspecified> {
+        let info = [place.as_bytes()];
+        let key = self.derive.expand(&info, &CHACHA20_POLY1305)?;
+        Ok(LessSafeKey::new(key.into()))
+    }
+
+    fn seal_with(
+        &self,
+        key: &LessSafeKey,
+        place: &str,
+        value: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, Unspecified> {
         let mut nonce = [0; NONCE_LEN];
         self.random.fill(&mut nonce)?;
         // Room for all, as a buffer that grows leaves copies behind.
@@ -69,9 +99,7 @@ impl Seal {
         sealed.extend_from_slice(value);
         let nonce = Nonce::assume_unique_for_key(nonce);
         let content = &mut sealed[HEAD..];
-        let tag = self
-            .key
-            .seal_in_place_separate_tag(nonce, authenticated(place), content)?;
+        let tag = key.seal_in_place_separate_tag(nonce, authenticated(place), content)?;
         sealed.extend_from_slice(tag.as_ref());
         Ok(sealed)
     }
@@ -82,22 +110,37 @@ impl Seal {
         place: &str,
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, Unspecified> {
-        let (&[VERSION, ref nonce @ ..], content) =
-            sealed.split_first_chunk::<HEAD>().ok_or(Unspecified)?
-        else {
-            return Err(Unspecified);
-        };
-        let nonce = Nonce::try_assume_unique_for_key(nonce)?;
-        let mut value = Zeroizing::new(content.to_vec());
-        let length = self
-            .key
-            .open_in_place(nonce, authenticated(place), &mut value)?
-            .len();
-        value.truncate(length);
-        Ok(value)
+        open_with(&self.key, place, sealed)
+    }
+
+    /// Opens what [`seal_once`](Self::seal_once) has sealed.
+    pub(super) fn open_once(
+        &self,
+        place: &str,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, Unspecified> {
+        open_with(&self.derived(place)?, place, sealed)
     }
 }
 
+fn open_with(
+    key: &LessSafeKey,
+    place: &str,
+    sealed: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, Unspecified> {
+    let (&[VERSION, ref nonce @ ..], content) =
+        sealed.split_first_chunk::<HEAD>().ok_or(Unspecified)?
+    else {
+        return Err(Unspecified);
+    };
+    let nonce = Nonce::try_assume_unique_for_key(nonce)?;
+    let mut value = Zeroizing::new(content.to_vec());
+    let length = key
+        .open_in_place(nonce, authenticated(place), &mut value)?
+        .len();
+    value.truncate(length);
+    Ok(value)
+}
 fn authenticated(place: &str) -> Aad<Vec<u8>> {
     Aad::from([&[VERSION], place.as_bytes()].concat())
 }
@@ -119,6 +162,16 @@ mod tests {
             assert!(seal.open("there", &sealed).is_err());
             assert!(self::seal().open("here", &sealed).is_err());
         }
+    }
+
+    #[test]
+    fn each_place_of_one_value_has_a_key_of_its_own() {
+        let seal = seal();
+        let sealed = seal.seal_once("here", b"value").unwrap();
+        assert_eq!(*seal.open_once("here", &sealed).unwrap(), b"value");
+        assert!(seal.open_once("there", &sealed).is_err());
+        assert!(seal.open("here", &sealed).is_err());
+        assert!(self::seal().open_once("here", &sealed).is_err());
     }
 
     #[test]

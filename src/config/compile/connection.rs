@@ -76,6 +76,12 @@ pub(super) fn connections<'a>(
     all
 }
 
+/// Whether a text can name a connection, or an endpoint: a segment of a path that leads nowhere else.
+pub(super) fn is_connection_name(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
+    text.bytes().all(fits) && !text.trim_matches('.').is_empty()
+}
+
 struct Compiler<'a, 's> {
     context: &'a Context<'a>,
     shared: &'s Shared<'a, 's>,
@@ -150,8 +156,7 @@ impl<'a> Compiler<'a, '_> {
 
     /// Whether the name is good, and no other connection's.
     fn check_name(&self, tables: &Section<'a>, entry: &Entry<'a>) -> bool {
-        let fits = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
-        let is_name = entry.key.bytes().all(fits) && !entry.key.trim_matches('.').is_empty();
+        let is_name = is_connection_name(entry.key);
         if !is_name {
             let message = format!("`{}` is no name for a connection", entry.key);
             let fault = Fault::at(entry.key_place, message);

@@ -276,7 +276,7 @@ fn default_public_url(listen: &Listen) -> Option<Url> {
     Url::parse(&format!("http://{host}")).ok()
 }
 
-fn public_url(text: &str) -> Result<Url, &'static str> {
+pub(super) fn public_url(text: &str) -> Result<Url, &'static str> {
     const SYNTAX: &str =
         "`public_url` starts with `https://` or `http://` and has no user name, query or fragment";
     let url = Url::parse(text).map_err(|_| SYNTAX)?;

@@ -1,0 +1,282 @@
+//! One attempt: a delivery to its target, or through a connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HOST, ORIGIN, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
+use http_body::Body;
+use http_body_util::{BodyExt, Full, Limited};
+use serde::Deserialize;
+use tokio::time::{Instant, timeout};
+use zeroize::Zeroizing;
+
+use super::delivery::Head;
+use super::queue::Id;
+use crate::connection::Timeouts;
+use crate::connection::network::Road;
+use crate::connection::url::BaseUrl;
+use crate::connection::webhook::{Endpoint, Target};
+use crate::problem::PROXY_STATUS;
+use crate::proxy::{Proxy, inward};
+use crate::upstream::content::Content;
+use crate::upstream::{Attempt, Upstream, Upstreams};
+
+/// What a delivery is known by; the sender's own, where it sends one (Standard Webhooks).
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+
+/// What browsers say of themselves: no browser sends webhooks, and the proxy would believe it.
+const OF_BROWSERS: [HeaderName; 5] = [
+    ORIGIN,
+    HeaderName::from_static("sec-fetch-dest"),
+    HeaderName::from_static("sec-fetch-mode"),
+    HeaderName::from_static("sec-fetch-site"),
+    HeaderName::from_static("sec-fetch-user"),
+];
+
+/// The longest answer that is read, in bytes; of a longer one nothing is wanted either.
+const MAX_ANSWER: usize = 64 << 10;
+
+/// What came of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// 0 where there was none.
+    pub(super) status: u16,
+    /// What went wrong, and what to do; empty if nothing did.
+    pub(super) told: String,
+    /// For how long no other attempt is wanted.
+    pub(super) retry_after: Option<Duration>,
+}
+
+/// The way to an endpoint's target.
+pub(super) enum Way {
+    Connection {
+        proxy: Arc<Proxy>,
+        name: Arc<str>,
+        path: Box<str>,
+    },
+    Server {
+        upstream: Arc<Upstream>,
+        url: BaseUrl,
+    },
+    /// There is none by these settings.
+    Broken(String),
+}
+
+impl Way {
+    pub(super) fn new(endpoint: &Endpoint, upstreams: &Upstreams, proxy: &Arc<Proxy>) -> Self {
+        match &endpoint.target {
+            Target::Connection { name, path } => Self::Connection {
+                proxy: Arc::clone(proxy),
+                name: Arc::clone(name),
+                path: path.clone(),
+            },
+            Target::Url(url) => match upstreams.endpoint(&endpoint.tls, &Road::Direct, url) {
+                Ok(Some(upstream)) => Self::Server {
+                    upstream,
+                    url: url.clone(),
+                },
+                Ok(None) => Self::Broken("`target` names no server".to_owned()),
+                Err(error) => Self::Broken(format!(
+                    "`tls` of the endpoint cannot be used ({error}); check its files"
+                )),
+            },
+        }
+    }
+
+    /// Sends a delivery once.
+    pub(super) async fn send(
+        &self,
+        id: Id,
+        content: Zeroizing<Vec<u8>>,
+        limit: Duration,
+    ) -> Answer {
+        let Some((head, at)) = Head::unpacked(&content) else {
+            return Answer::none("what was kept of it makes no sense");
+        };
+        let body = Bytes::from_owner(content).slice(at..);
+        let sent = async {
+            match self {
+                Self::Connection { proxy, name, path } => {
+                    through(proxy, name, path, id, &head, body).await
+                }
+                Self::Server { upstream, url } => {
+                    direct(upstream, url, id, &head, body, limit).await
+                }
+                Self::Broken(why) => Answer::none(why.clone()),
+            }
+        };
+        timeout(limit, sent).await.unwrap_or_else(|_| {
+            Answer::none(format!(
+                "it was not answered within {limit:?}; let the target answer first and work afterwards, or raise `timeout`"
+            ))
+        })
+    }
+}
+
+impl Answer {
+    fn none(told: impl Into<String>) -> Self {
+        Self {
+            status: 0,
+            told: told.into(),
+            retry_after: None,
+        }
+    }
+
+    fn of(status: StatusCode, headers: &HeaderMap) -> Self {
+        let told = match status.as_u16() {
+            200..=299 => String::new(),
+            300..=399 => format!("answered {status}; no redirect is followed: write the final URL"),
+            401 | 403 => format!(
+                "answered {status}; it wants a credential: deliver through a `connection` that has it"
+            ),
+            404 | 405 => format!("answered {status}; check the path"),
+            413 => format!("answered {status}; let it take what `limits.request_body` takes"),
+            _ => format!("answered {status}; its own log says why"),
+        };
+        let retry_after = headers.get(RETRY_AFTER).and_then(|value| {
+            let seconds = value.to_str().ok()?.parse().ok()?;
+            Some(Duration::from_secs(seconds))
+        });
+        Self {
+            status: status.as_u16(),
+            told,
+            retry_after,
+        }
+    }
+}
+
+async fn direct(
+    upstream: &Arc<Upstream>,
+    url: &BaseUrl,
+    id: Id,
+    head: &Head,
+    body: Bytes,
+    limit: Duration,
+) -> Answer {
+    let target = joined(url.path(), head);
+    let request = request(head, id, target, url.host_field(), Content::held(body));
+    let Some(request) = request else {
+        return Answer::none("it makes no request");
+    };
+    let timeouts = Timeouts {
+        read: limit,
+        write: limit,
+        ..Timeouts::default()
+    };
+    let attempt = Attempt {
+        now: Instant::now(),
+        fresh: false,
+        // At least once is what is promised.
+        repeatable: true,
+    };
+    let mut slot = Some(request);
+    match upstream.send(&mut slot, &timeouts, attempt).await {
+        Ok(response) => answered(response).await,
+        Err(failure) => {
+            let detail = failure.problem.detail().replace("base_url", "target");
+            Answer::none(detail.replace("the upstream", "the target"))
+        }
+    }
+}
+
+async fn through(
+    proxy: &Arc<Proxy>,
+    name: &Arc<str>,
+    path: &str,
+    id: Id,
+    head: &Head,
+    body: Bytes,
+) -> Answer {
+    let live = proxy.reader().take().live(name).cloned();
+    let Some(live) = live else {
+        return Answer::none(format!("there is no connection `{name}` any more"));
+    };
+    let target = joined(&format!("{}{path}", live.connection.prefix.as_str()), head);
+    if let Some(other) = inward::routed_elsewhere(proxy, &live, &target) {
+        return Answer::none(format!(
+            "requests of this path go to the connection `{other}`, by its `hosts` or its longer prefix"
+        ));
+    }
+    let Ok(host) = HeaderValue::try_from(inward::host()) else {
+        return Answer::none("it makes no request");
+    };
+    let Some(mut request) = request(head, id, target, host, Full::new(body)) else {
+        return Answer::none("it makes no request");
+    };
+    for name in OF_BROWSERS {
+        request.headers_mut().remove(name);
+    }
+    match inward::exchange(proxy, request).await {
+        Ok(response) => answered(response).await,
+        Err(error) => Answer::none(format!("it was not answered: {error}")),
+    }
+}
+
+async fn answered<B: Body>(response: http::Response<B>) -> Answer
+where
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    #[derive(Deserialize)]
+    struct Told {
+        detail: String,
+    }
+    let (head, content) = response.into_parts();
+    let mut answer = Answer::of(head.status, &head.headers);
+    // Read, so that the connection can be used again.
+    let content = Limited::new(content, MAX_ANSWER).collect().await;
+    let ours = |value: &HeaderValue| value.as_bytes().starts_with(b"keybearer;");
+    if head.headers.get_all(PROXY_STATUS).iter().any(ours) {
+        let content = content
+            .map(|content| content.to_bytes())
+            .unwrap_or_default();
+        if let Ok(Told { detail }) = serde_json::from_slice(&content) {
+            answer.told = detail;
+        }
+    }
+    answer
+}
+
+/// The target's path, what followed the endpoint's ID, and the query, byte for byte.
+fn joined(base: &str, head: &Head) -> String {
+    let slash = match base.is_empty() && head.rest.is_empty() {
+        true => "/",
+        false => "",
+    };
+    let (mark, query) = match &head.query {
+        Some(query) => ("?", query.as_str()),
+        None => ("", ""),
+    };
+    [base, slash, &head.rest, mark, query].concat()
+}
+
+fn request<B>(
+    head: &Head,
+    id: Id,
+    target: String,
+    host: HeaderValue,
+    content: B,
+) -> Option<Request<B>>
+where
+    B: Body,
+{
+    let mut request = Request::new(content);
+    *request.method_mut() = Method::from_bytes(head.method.as_bytes()).ok()?;
+    *request.uri_mut() = Uri::try_from(target).ok()?;
+    let mut headers = head.headers();
+    // As long as it is, it is framed anew.
+    headers.remove(CONTENT_LENGTH);
+    if let Some(length) = request.body().size_hint().exact()
+        && (length > 0 || request.method() == Method::POST)
+    {
+        headers.insert(CONTENT_LENGTH, length.into());
+    }
+    headers.insert(HOST, host);
+    if !headers.contains_key(WEBHOOK_ID) {
+        let id = HeaderValue::try_from(id.to_string()).ok()?;
+        headers.insert(WEBHOOK_ID, id);
+    }
+    *request.headers_mut() = headers;
+    Some(request)
+}
