@@ -1,5 +1,7 @@
 //! `keybearer check`: the configuration as `run` would read it, told without its secrets.
 
+mod endpoint;
+
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,6 +11,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use self::endpoint::EndpointLine;
 use super::connect::{Here, Tester};
 use super::output::{BAD, DOUBTFUL, GOOD, STRONG, complain, painted, print_json, show, warn};
 use super::progress::Progress;
@@ -81,17 +84,22 @@ pub(super) fn check(global: &Global, wanted: &Wanted) -> anyhow::Result<ExitCode
             line.trial = Some(trial);
         }
     }
+    let webhooks = found.config.webhooks.iter();
+    let endpoints = webhooks.flat_map(|webhooks| &webhooks.endpoints);
+    let endpoints: Vec<_> = endpoints.map(|one| EndpointLine::of(one)).collect();
     if json {
         print_json(&Report {
             valid: true,
             connections: &lines,
+            webhooks: &endpoints,
             warnings: &warnings,
             errors: None,
         })?;
     } else {
         let width = width();
-        let text: String = lines.iter().map(|line| line.text(width)).collect();
-        show(&text)?;
+        let connections = lines.iter().map(|line| line.text(width));
+        let endpoints = endpoints.iter().map(|line| line.text(width));
+        show(&connections.chain(endpoints).collect::<String>())?;
         warnings.iter().for_each(|text| warn(text));
         complain(&summary(&found.config, &found.location.to_string()));
     }
@@ -164,6 +172,7 @@ fn reject(diagnostics: &Diagnostics, json: bool) -> anyhow::Result<ExitCode> {
         let report = Report {
             valid: false,
             connections: &[],
+            webhooks: &[],
             warnings: &[],
             errors: Some(diagnostics),
         };
@@ -176,14 +185,23 @@ fn reject(diagnostics: &Diagnostics, json: bool) -> anyhow::Result<ExitCode> {
 
 fn summary(config: &Config, location: &str) -> String {
     let count = config.connections.len();
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{location} is valid: {count} connection{plural}")
+    let plural = |count| if count == 1 { "" } else { "s" };
+    let hooks = config.webhooks.as_ref().map(|hooks| hooks.endpoints.len());
+    let hooks = hooks.map_or_else(String::new, |hooks| {
+        format!(", {hooks} endpoint{} for webhooks", plural(hooks))
+    });
+    format!(
+        "{location} is valid: {count} connection{}{hooks}",
+        plural(count)
+    )
 }
 
 #[derive(Serialize)]
 struct Report<'a> {
     valid: bool,
     connections: &'a [Line<'a>],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    webhooks: &'a [EndpointLine<'a>],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     warnings: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -265,16 +283,7 @@ impl<'a> Line<'a> {
             Some(proxy) => format!(" through {proxy}"),
             None => String::new(),
         };
-        let secrets: Vec<_> = self
-            .secrets
-            .iter()
-            .map(|secret| format!("{} from {}", secret.key, secret.from))
-            .collect();
-        let secrets = if secrets.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", secrets.join(", "))
-        };
+        let secrets = listed(&self.secrets);
         let hosts = if self.hosts.is_empty() {
             String::new()
         } else {
@@ -290,6 +299,18 @@ impl<'a> Line<'a> {
         let lead = format!("{}: ", painted(STRONG, name));
         hanging(&lead, &way, width) + &trial
     }
+}
+
+/// Where secrets come from, in brackets; nothing if there are none.
+fn listed(secrets: &[SecretLine]) -> String {
+    if secrets.is_empty() {
+        return String::new();
+    }
+    let secrets = secrets.iter();
+    let secrets: Vec<_> = secrets
+        .map(|secret| format!("{} from {}", secret.key, secret.from))
+        .collect();
+    format!(" ({})", secrets.join(", "))
 }
 
 /// What came of a try, below the connection's line.

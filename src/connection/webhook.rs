@@ -43,6 +43,26 @@ pub struct Endpoint {
     pub tls: Tls,
 }
 
+impl Endpoint {
+    /// Its secrets, each by the key that holds it.
+    pub fn secrets(&self) -> Vec<(&'static str, &Secret)> {
+        let of_proof = match &self.verify.proof {
+            Proof::None => vec![],
+            Proof::Basic { username, password } => {
+                vec![("username", username), ("password", password)]
+            }
+            Proof::Header { secret, .. } | Proof::Query { secret, .. } => vec![("secret", secret)],
+            Proof::Hmac(hmac) => vec![("secret", &hmac.secret)],
+            Proof::Stripe(signed) | Proof::Standard(signed) => vec![("secret", &signed.secret)],
+        };
+        let token = self
+            .verify_token
+            .iter()
+            .map(|token| ("verify_token", token));
+        of_proof.into_iter().chain(token).collect()
+    }
+}
+
 /// The listener's side of TLS.
 ///
 /// # Errors
@@ -76,6 +96,7 @@ pub enum Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Connection { name, path } if path.is_empty() => write!(f, "connection {name}"),
             Self::Connection { name, path } => write!(f, "connection {name} {path}"),
             Self::Url(url) => url.fmt(f),
         }
@@ -182,7 +203,9 @@ impl Signed {
         // The libraries take it with padding or without.
         let engine = GeneralPurpose::new(
             &STANDARD,
-            GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+            GeneralPurposeConfig::new()
+                .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+                .with_decode_allow_trailing_bits(true),
         );
         let key = Zeroizing::new(engine.decode(text).ok()?);
         (!key.is_empty()).then_some(key)

@@ -4,6 +4,7 @@
 //! Which endpoints there are is published with the rest of the configuration; what an endpoint is known
 //! by outside, and what it has in the queue, outlives that.
 
+mod answer;
 mod challenge;
 pub mod clock;
 mod deliver;
@@ -12,6 +13,8 @@ pub mod ids;
 mod listener;
 pub mod queue;
 mod send;
+#[cfg(test)]
+mod tests;
 pub mod verify;
 
 use std::collections::{BTreeMap, HashMap};

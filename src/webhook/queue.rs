@@ -3,6 +3,8 @@
 //! What was accepted is synced, and sealed as tokens are. One thread writes, in groups; reads see what
 //! was committed. Nothing is held in memory but counts.
 
+mod entry;
+mod shared;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -10,250 +12,24 @@ mod writer;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use redb::{Database, ReadableDatabase};
-use serde::Serialize;
-use tokio::sync::{Notify, mpsc};
-use uuid::{NoContext, Timestamp, Uuid};
+use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
-use self::tables::{CONTENTS, Columns, DUE, FACTS, Stocks, WAITING, place};
-use self::writer::{Operation, Reply, Writer, prepare};
-use super::verify::Mark;
+pub use self::entry::{Arrival, Fact, Id, Next, Outcome, Phase, QueueError, Ready, Refusal};
+pub use self::shared::Gauge;
+use self::shared::Shared;
+use self::tables::{CONTENTS, FACTS, WAITING, place};
+use self::writer::{Operation, Reply, Writer};
 use crate::connection::webhook::Order;
-use crate::store::{OpenError, Vault};
-
-const FILE: &str = "webhooks.redb";
-
-/// Of the database's pages; the system keeps more of them.
-const CACHE: usize = 16 << 20;
+use crate::store::Vault;
 
 /// How many operations wait for the writer; whoever brings more waits.
 const BACKLOG: usize = 4096;
-
-/// A delivery's name: it sorts by arrival (UUID version 7, RFC 9562 section 5.7).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Id(u128);
-
-impl Id {
-    /// One after another, whatever the clock does.
-    fn next(last: Self, now: SystemTime) -> Self {
-        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let time = Timestamp::from_unix(NoContext, since.as_secs(), since.subsec_nanos());
-        let id = Uuid::new_v7(time).as_u128();
-        Self(id.max(last.0.saturating_add(1)))
-    }
-
-    /// The least of a millisecond.
-    fn first_at(milliseconds: u64) -> Self {
-        Self(u128::from(milliseconds) << 80)
-    }
-
-    /// When it was given, within what clocks are worth.
-    pub fn time(self) -> SystemTime {
-        let milliseconds = u64::try_from(self.0 >> 80).unwrap_or(0);
-        UNIX_EPOCH + Duration::from_millis(milliseconds)
-    }
-}
-
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Uuid::from_u128(self.0).fmt(f)
-    }
-}
-
-impl FromStr for Id {
-    type Err = uuid::Error;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Uuid::try_parse(text).map(|uuid| Self(uuid.as_u128()))
-    }
-}
-
-/// What has proved itself, and is to be kept.
-#[derive(Debug)]
-pub struct Arrival {
-    /// The endpoint's name.
-    pub endpoint: Arc<str>,
-    /// What it is known by, if it is to be taken once only.
-    pub mark: Option<Mark>,
-    /// All of it, to be delivered.
-    pub content: Zeroizing<Vec<u8>>,
-    /// How much the endpoint may have, in bytes.
-    pub limit: u64,
-    /// When it arrived.
-    pub at: SystemTime,
-}
-
-/// Why an arrival is not kept.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// It was taken before.
-    #[error("it was taken before")]
-    Replayed,
-    /// The endpoint has as much as it may have.
-    #[error("the endpoint's queue is full")]
-    Full,
-    /// The disk has no more than is left alone.
-    #[error("the disk is nearly full")]
-    DiskFull,
-    /// It could not be written.
-    #[error("it cannot be kept: {0}")]
-    Unwritten(String),
-}
-
-/// Why the queue cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum QueueError {
-    /// Its file cannot be opened.
-    #[error("the queue of webhooks cannot be opened: {0}")]
-    NotOpened(String),
-    /// It cannot be read.
-    #[error("the queue of webhooks cannot be read: {0}")]
-    Unread(String),
-    /// It cannot be written.
-    #[error("the queue of webhooks cannot be written: {0}")]
-    Unwritten(String),
-}
-
-/// Where a delivery stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Phase {
-    /// It is to be delivered.
-    #[default]
-    Waiting,
-    /// The target took it.
-    Delivered,
-    /// It was tried as often as it may be.
-    Failed,
-}
-
-/// What is known of a delivery.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fact {
-    /// Where it stands.
-    pub phase: Phase,
-    /// What it takes on disk.
-    pub bytes: u64,
-    /// How often it was tried.
-    pub attempts: u32,
-    /// When that was last, or it arrived; in milliseconds since 1970.
-    pub changed: u64,
-    /// When it is tried next, likewise; 0: at once.
-    pub due: u64,
-    /// The last answer's status; 0: there was none.
-    pub status: u16,
-    /// What went wrong then.
-    pub told: String,
-}
-
-impl Fact {
-    fn columns(&self) -> Columns<'_> {
-        let phase = match self.phase {
-            Phase::Waiting => 0,
-            Phase::Delivered => 1,
-            Phase::Failed => 2,
-        };
-        (
-            phase,
-            self.bytes,
-            self.attempts,
-            self.changed,
-            self.due,
-            self.status,
-            &self.told,
-        )
-    }
-
-    fn of(columns: Columns<'_>) -> Self {
-        let (phase, bytes, attempts, changed, due, status, told) = columns;
-        Self {
-            phase: match phase {
-                0 => Phase::Waiting,
-                1 => Phase::Delivered,
-                _ => Phase::Failed,
-            },
-            bytes,
-            attempts,
-            changed,
-            due,
-            status,
-            told: told.to_owned(),
-        }
-    }
-}
-
-/// What came of an attempt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
-    /// Where the delivery stands since.
-    pub phase: Phase,
-    /// When it is tried next, in milliseconds since 1970.
-    pub due: u64,
-    /// The answer's status; 0: there was none.
-    pub status: u16,
-    /// What went wrong.
-    pub told: String,
-    /// When that was.
-    pub at: SystemTime,
-}
-
-/// A delivery that is to be tried.
-#[derive(Debug)]
-pub struct Ready {
-    /// Its name.
-    pub id: Id,
-    /// How often it was tried.
-    pub attempts: u32,
-    /// What is sent; none if it can no longer be read.
-    pub content: Option<Zeroizing<Vec<u8>>>,
-}
-
-/// What there is to do for an endpoint.
-#[derive(Debug, Default)]
-pub struct Next {
-    /// What is to be tried now.
-    pub ready: Vec<Ready>,
-    /// When there is something else, in milliseconds since 1970; none: when something arrives.
-    pub wake: Option<u64>,
-}
-
-/// What an endpoint has in the queue, for whoever looks.
-#[derive(Debug, Default)]
-pub struct Gauge {
-    waiting: AtomicU64,
-    bytes: AtomicU64,
-    /// Rung when there is more to deliver.
-    pub(super) changed: Notify,
-}
-
-impl Gauge {
-    /// How many deliveries wait.
-    pub fn waiting(&self) -> u64 {
-        self.waiting.load(Ordering::Relaxed)
-    }
-
-    /// What all of them take on disk.
-    pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-}
-
-/// What writer and readers share.
-struct Shared {
-    vault: Vault,
-    path: PathBuf,
-    /// None after a failure, until the next write.
-    database: RwLock<Option<Arc<Database>>>,
-    gauges: RwLock<HashMap<Arc<str>, Arc<Gauge>>>,
-}
 
 /// The queue; its writer ends when it is closed, or dropped.
 pub struct Queue {
@@ -268,12 +44,7 @@ impl Queue {
     /// # Errors
     /// It cannot be used; what is there stays as it is.
     pub fn open(vault: Vault) -> Result<Self, QueueError> {
-        let shared = Arc::new(Shared {
-            path: vault.path(FILE),
-            vault,
-            database: RwLock::default(),
-            gauges: RwLock::default(),
-        });
+        let shared = Arc::new(Shared::new(vault));
         let writer = Writer::new(Arc::clone(&shared))?;
         let (operations, receiver) = mpsc::channel(BACKLOG);
         let thread = std::thread::Builder::new()
@@ -501,140 +272,6 @@ impl Drop for Queue {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-// === impl Shared ===
-
-impl Shared {
-    fn opened(&self) -> Option<Arc<Database>> {
-        self.database.read().clone()
-    }
-
-    /// The database, opened if it is not. Only the writer opens it.
-    fn database(&self) -> Result<Arc<Database>, QueueError> {
-        if let Some(database) = self.opened() {
-            return Ok(database);
-        }
-        let database = Arc::new(prepare(self)?);
-        *self.database.write() = Some(Arc::clone(&database));
-        Ok(database)
-    }
-
-    fn close(&self) {
-        *self.database.write() = None;
-    }
-
-    fn closed(&self) -> QueueError {
-        QueueError::Unread(format!(
-            "`{}` is closed after a failure",
-            self.path.display()
-        ))
-    }
-
-    fn gauge(&self, endpoint: &Arc<str>) -> Arc<Gauge> {
-        if let Some(gauge) = self.gauges.read().get(endpoint) {
-            return Arc::clone(gauge);
-        }
-        let mut gauges = self.gauges.write();
-        Arc::clone(gauges.entry(Arc::clone(endpoint)).or_default())
-    }
-
-    fn publish(&self, stocks: &Stocks) {
-        for (endpoint, stock) in stocks {
-            let gauge = self.gauge(endpoint);
-            gauge.waiting.store(stock.waiting, Ordering::Relaxed);
-            gauge.bytes.store(stock.bytes, Ordering::Relaxed);
-        }
-    }
-
-    fn next(
-        &self,
-        database: &Database,
-        endpoint: &str,
-        order: Order,
-        except: &[Id],
-        most: usize,
-        now: u64,
-    ) -> Result<Next, redb::Error> {
-        /// What is read ahead, in bytes.
-        const AHEAD: usize = 1 << 20;
-        let transaction = database.begin_read()?;
-        let mut next = Next::default();
-        let mut ids = Vec::new();
-        // What comes later decides when to look again.
-        let mut take = |id: u128, due: u64| {
-            if except.contains(&Id(id)) {
-                return true;
-            }
-            if due > now {
-                next.wake = Some(due);
-                return false;
-            }
-            ids.push(Id(id));
-            ids.len() < most
-        };
-        match order {
-            Order::Arrival => {
-                let waiting = transaction.open_table(WAITING)?;
-                for entry in waiting.range((endpoint, 0)..=(endpoint, u128::MAX))? {
-                    let (key, due) = entry?;
-                    if !take(key.value().1, due.value()) {
-                        break;
-                    }
-                }
-            }
-            Order::Any => {
-                let due = transaction.open_table(DUE)?;
-                for entry in due.range((endpoint, 0, 0)..=(endpoint, u64::MAX, u128::MAX))? {
-                    let key = entry?.0;
-                    let (_, due, id) = key.value();
-                    if !take(id, due) {
-                        break;
-                    }
-                }
-            }
-        }
-        let contents = transaction.open_table(CONTENTS)?;
-        let facts = transaction.open_table(FACTS)?;
-        let mut bytes = 0;
-        for id in ids {
-            if bytes > AHEAD {
-                break;
-            }
-            let fact = facts.get((endpoint, id.0))?;
-            let sealed = contents.get(id.0)?;
-            let content =
-                sealed.and_then(|sealed| self.vault.open(&place(id), sealed.value().1).ok());
-            bytes += content.as_ref().map_or(0, |content| content.len());
-            next.ready.push(Ready {
-                id,
-                attempts: fact.map_or(0, |columns| Fact::of(columns.value()).attempts),
-                content,
-            });
-        }
-        Ok(next)
-    }
-}
-
-fn open(shared: &Shared) -> Result<Database, QueueError> {
-    let opened = || -> Result<Database, String> {
-        let file = shared
-            .vault
-            .file(FILE)
-            .map_err(|error: OpenError| error.to_string())?;
-        let told = |error: redb::Error| {
-            format!(
-                "`{}` is damaged ({error}); move it away: what was not delivered is in it",
-                shared.path.display()
-            )
-        };
-        let backend = redb::backends::FileBackend::new(file);
-        let mut builder = Database::builder();
-        builder.set_cache_size(CACHE);
-        let database = backend.and_then(|backend| builder.create_with_backend(backend));
-        database.map_err(|error| told(error.into()))
-    };
-    opened().map_err(QueueError::NotOpened)
 }
 
 fn ended() -> QueueError {

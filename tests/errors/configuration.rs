@@ -195,10 +195,6 @@ const NOT_YET: &[(&str, &str)] = &[
         "redis",
     ),
     (
-        "auth = { type = \"none\" }\n[webhooks]\nlisten = \"127.0.0.1:0\"",
-        "webhooks",
-    ),
-    (
         "auth = { type = \"none\" }\n[callers.app]\ntoken = \"t\"",
         "callers",
     ),

@@ -1,18 +1,19 @@
 //! `[webhooks]`: the listener for webhooks, and its endpoints.
 
+mod verify;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
 use rustls::ServerConfig;
 
-use super::auth::field_name;
+use self::verify::verify;
 use super::certificate::identity;
 use super::connection::is_connection_name;
 use super::host;
-use super::secret::{Secrets, field_value};
+use super::secret::Secrets;
 use super::server::public_url;
 use super::tls::Authorities;
 use crate::config::fault::Fault;
@@ -21,15 +22,8 @@ use crate::config::section::{Context, Entry, Section, Taken};
 use crate::config::shape::nearest;
 use crate::config::{Store, Webhooks};
 use crate::connection::url::{BaseUrl, Destination, Prefix};
-use crate::connection::webhook::{
-    Algorithm, Encoding, Endpoint, Hmac, Limits, Order, Proof, Signed, Target, Template, Verify,
-    server_tls,
-};
+use crate::connection::webhook::{Endpoint, Limits, Order, Target, server_tls};
 use crate::connection::{Connection, Tls};
-use crate::secret::Secret;
-
-/// How far the time of a signature may be from ours, as providers recommend it.
-const TOLERANCE: Duration = Duration::from_secs(300);
 
 const RETAIN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
@@ -181,7 +175,7 @@ impl<'a> Compiler<'a, '_> {
         let is_named = self.check_name(tables, entry);
         let section = tables.below(entry)?;
         let target = self.target(&section);
-        let verify = self.verify(&section);
+        let verify = verify(&section, self.secrets);
         let verify_token = self.secrets.take_at_load(&section, "verify_token");
         let tls = section.section("tls");
         if let (Some(entry), Some(target)) = (section.entry("tls"), &target)
@@ -191,6 +185,10 @@ impl<'a> Compiler<'a, '_> {
             section.report("tls", Fault::at(entry.key_place, message));
         }
         let limits = limits(&section);
+        let retain = section.duration("retain").unwrap_or(RETAIN);
+        let max_attempts = max_attempts(&section);
+        let timeout = section.duration("timeout").unwrap_or(TIMEOUT);
+        let tls = self.authorities.tls(tls.as_ref(), &Tls::default());
         Some(Endpoint {
             name: is_named.then(|| Arc::from(entry.key))?,
             target: target?,
@@ -200,11 +198,11 @@ impl<'a> Compiler<'a, '_> {
                 Some(false) => Order::Any,
                 _ => Order::Arrival,
             },
-            retain: section.duration("retain").unwrap_or(RETAIN),
-            max_attempts: max_attempts(&section),
-            timeout: section.duration("timeout").unwrap_or(TIMEOUT),
+            retain,
+            max_attempts,
+            timeout,
             limits,
-            tls: self.authorities.tls(tls.as_ref(), &Tls::default()),
+            tls,
         })
     }
 
@@ -280,178 +278,6 @@ impl<'a> Compiler<'a, '_> {
             name: Arc::clone(&known.name),
             path: path?,
         })
-    }
-
-    fn verify(&self, section: &Section<'a>) -> Option<Verify> {
-        if !section.has("verify") {
-            let message = "an endpoint needs `verify`, which says how senders prove who they are; `{ type = \"none\" }` takes whatever comes";
-            section.missing("verify", message);
-            return None;
-        }
-        let verify = section.section("verify")?;
-        let secret = || self.needed(&verify, "secret");
-        let signed = || {
-            Some(Signed {
-                secret: secret()?,
-                tolerance: verify.duration("tolerance").unwrap_or(TOLERANCE),
-            })
-        };
-        let (kind, proof) = match verify.text("type")?.text {
-            "none" => ("none", Proof::None),
-            "hmac" => ("hmac", Proof::Hmac(Box::new(self.hmac(&verify)?))),
-            "stripe" => ("stripe", Proof::Stripe(signed()?)),
-            "standard" => ("standard", Proof::Standard(self.standard(&verify)?)),
-            "github" => {
-                let signed = signed()?;
-                let header = HeaderName::from_static("x-hub-signature-256");
-                let github = Hmac::usual(header, signed.secret);
-                let hmac = Hmac {
-                    prefix: "sha256=".into(),
-                    tolerance: Some(signed.tolerance),
-                    ..github
-                };
-                ("github", Proof::Hmac(Box::new(hmac)))
-            }
-            "slack" => {
-                let signed = signed()?;
-                let header = HeaderName::from_static("x-slack-signature");
-                let slack = Hmac::usual(header, signed.secret);
-                let hmac = Hmac {
-                    prefix: "v0=".into(),
-                    template: Template::parse("v0:{header:x-slack-request-timestamp}:{body}")
-                        .ok()?,
-                    timestamp: Some(HeaderName::from_static("x-slack-request-timestamp")),
-                    tolerance: Some(signed.tolerance),
-                    ..slack
-                };
-                ("slack", Proof::Hmac(Box::new(hmac)))
-            }
-            "basic" => {
-                let proof = Proof::Basic {
-                    username: self.needed(&verify, "username")?,
-                    password: self.needed(&verify, "password")?,
-                };
-                ("basic", proof)
-            }
-            "header" => {
-                let name = self.header(&verify, "header");
-                let secret = secret()?;
-                if let (Err(error), Some(entry)) = (field_value(&secret), verify.entry("secret")) {
-                    let message = format!("`secret` {error}");
-                    verify.report("secret", Fault::at(entry.place, message));
-                }
-                let proof = Proof::Header {
-                    name: name?,
-                    secret,
-                };
-                ("header", proof)
-            }
-            "query" => {
-                let name = verify.parse("param", |text| match text {
-                    "" => Err("a parameter needs a name"),
-                    name => Ok(name.into()),
-                });
-                if !verify.has("param") {
-                    verify.missing("param", "type `query` needs `param`, the parameter's name");
-                }
-                let proof = Proof::Query {
-                    secret: secret()?,
-                    name: name?,
-                };
-                ("query", proof)
-            }
-            _ => return None,
-        };
-        Some(Verify { kind, proof })
-    }
-
-    /// A secret without which nothing can be proved.
-    fn needed(&self, verify: &Section<'a>, key: &str) -> Option<Secret> {
-        if !verify.has(key) {
-            let kind = verify.text("type").map_or("", |text| text.text);
-            verify.missing(key, format!("type `{kind}` needs a `{key}`"));
-        }
-        self.secrets.take_at_load(verify, key)
-    }
-
-    fn header(&self, verify: &Section<'a>, key: &str) -> Option<HeaderName> {
-        if !verify.has(key) {
-            let kind = verify.text("type").map_or("", |text| text.text);
-            verify.missing(key, format!("type `{kind}` needs `{key}`, a field's name"));
-        }
-        verify.parse(key, field_name)
-    }
-
-    fn standard(&self, verify: &Section<'a>) -> Option<Signed> {
-        let signed = Signed {
-            secret: self.needed(verify, "secret")?,
-            tolerance: verify.duration("tolerance").unwrap_or(TOLERANCE),
-        };
-        if signed.key().is_none() {
-            let place = verify.entry("secret").map(|entry| entry.place);
-            let message = "`secret` is not base64, with or without `whsec_` before it";
-            let fault = Fault::at(place.unwrap_or_else(|| verify.header()), message);
-            verify.report("secret", fault);
-        }
-        Some(signed)
-    }
-
-    fn hmac(&self, verify: &Section<'a>) -> Option<Hmac> {
-        let header = self.header(verify, "header");
-        let secret = self.needed(verify, "secret");
-        let template = match verify.has("template") {
-            true => verify.parse("template", Template::parse),
-            false => Some(Template::body()),
-        };
-        let tolerance = verify.duration("tolerance");
-        let timestamp = self.timestamp(verify, template.as_ref());
-        let choice = |key: &str| verify.text(key).map(|text| text.text);
-        Some(Hmac {
-            header: header?,
-            secret: secret?,
-            algorithm: match choice("algorithm") {
-                Some("sha1") => Algorithm::Sha1,
-                Some("sha512") => Algorithm::Sha512,
-                _ => Algorithm::Sha256,
-            },
-            encoding: match choice("encoding") {
-                Some("base64") => Encoding::Base64,
-                _ => Encoding::Hex,
-            },
-            prefix: choice("prefix").unwrap_or_default().into(),
-            template: template?,
-            tolerance: tolerance.or_else(|| timestamp.as_ref().map(|_| TOLERANCE)),
-            timestamp,
-        })
-    }
-
-    /// The field with the time of signing: the one that is named, or the only one that is signed.
-    fn timestamp(&self, verify: &Section<'a>, template: Option<&Template>) -> Option<HeaderName> {
-        let signed: Vec<_> = template.into_iter().flat_map(Template::headers).collect();
-        if verify.has("timestamp") {
-            let name = self.header(verify, "timestamp")?;
-            if template.is_some() && !signed.contains(&&name) {
-                let place = verify.entry("timestamp").map(|entry| entry.place);
-                let message = format!(
-                    "`{name}` is not in `template`, so anybody could change it; add `{{header:{name}}}` there as the sender does"
-                );
-                let fault = Fault::at(place.unwrap_or_else(|| verify.header()), message);
-                verify.report("timestamp", fault);
-            }
-            return Some(name);
-        }
-        let tolerance = verify.entry("tolerance")?;
-        match *signed {
-            // Nothing tells the time: the same digest is not taken twice within the tolerance.
-            [] => None,
-            [only] => Some(only.clone()),
-            _ => {
-                let message =
-                    "`tolerance` is about one field of `template`; name it in `timestamp`";
-                verify.report("tolerance", Fault::at(tolerance.key_place, message));
-                None
-            }
-        }
     }
 }
 

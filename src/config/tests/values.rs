@@ -246,7 +246,6 @@ fn what_later_releases_bring_is_refused_by_name() {
     const CONNECTION: &str = "[connections.a]\nbase_url = \"https://a.example\"\n";
     for (text, named) in [
         ("[callers.x]\ntoken = \"hunter2\"", "`callers`"),
-        ("[webhooks]\nlisten = \"127.0.0.1:1\"", "`webhooks`"),
         ("[server.tls]\ncertificate = \"a.pem\"", "`tls`"),
         ("[server]\nforward_proxy = true", "`forward_proxy`"),
         ("^callers = [\"x\"]", "`callers`"),

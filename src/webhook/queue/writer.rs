@@ -10,8 +10,9 @@ use redb::{Database, Durability};
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
+use super::shared::{Shared, open};
 use super::tables::{Stocks, Tables, count};
-use super::{Arrival, Id, Outcome, QueueError, Refusal, Shared, millis, open};
+use super::{Arrival, Id, Outcome, QueueError, Refusal, millis};
 
 /// How much is committed at once: so many operations, and so many bytes.
 const MOST: usize = 1024;
