@@ -117,6 +117,11 @@ lint: test-tools ## Check format, lints, docs, dependencies and the Dockerfile
 bench: bench-tools release ## Compare with nginx, HAProxy and pingora-proxy, and time the steps
 	KEYBEARER=$(abspath $(RELEASE)) cargo bench --locked --bench end_to_end -- $(BENCH_ARGS)
 	cargo bench --locked --bench steps
+	KEYBEARER=$(abspath $(RELEASE)) cargo bench --locked --bench webhooks
+
+.PHONY: bench-webhooks
+bench-webhooks: release ## Time webhooks at 2,000 a second, beside a loop that writes and syncs
+	KEYBEARER=$(abspath $(RELEASE)) cargo bench --locked --bench webhooks -- $(BENCH_ARGS)
 
 # Every bench once, briefly, and the instructions per request against the figure that is kept.
 .PHONY: bench-smoke
@@ -124,3 +129,4 @@ bench-smoke: bench-tools release
 	cargo test --locked --bench steps
 	KEYBEARER=$(abspath $(RELEASE)) cargo test --locked --bench end_to_end -- --smoke
 	KEYBEARER=$(abspath $(RELEASE)) cargo test --locked --bench end_to_end -- --instructions --check
+	KEYBEARER=$(abspath $(RELEASE)) cargo test --locked --bench webhooks -- --smoke

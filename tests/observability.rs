@@ -142,7 +142,7 @@ async fn a_prometheus_reads_all_that_the_dashboard_shows() {
     let dashboard: Value = serde_json::from_str(&text).unwrap();
     for expression in expressions(&dashboard) {
         // What this connection has none of.
-        let absent = ["credential", "certificate", "token", "rate("];
+        let absent = ["credential", "certificate", "token", "rate(", "webhook"];
         let is_absent = absent.iter().any(|word| expression.contains(word));
         eventually(&expression, async || {
             let series = prometheus.query(&expression).await;
@@ -171,13 +171,20 @@ async fn only_metrics_that_there_are_are_asked_for() {
 #[tokio::test]
 async fn metrics_are_as_prometheus_wants_them() {
     let upstream = Upstream::start().await;
-    let tables = erp(&upstream.url(""), "") + &connection("gone", "http://127.0.0.1:1/", "");
+    let tables = erp(&upstream.url(""), "")
+        + &connection("gone", "http://127.0.0.1:1/", "")
+        + "[webhooks]\nlisten = \"127.0.0.1:0\"\n[webhooks.endpoints.hook]\ntarget = \"http://127.0.0.1:1/\"\nverify = { type = \"none\" }\n";
     let site = Site::start(&tables).await;
     for path in ["/erp/", "/gone/", "/nowhere"] {
         site.keybearer.get(path).send().await;
     }
     let keybearer: &Keybearer = &site.keybearer;
-    let text = keybearer.ask("GET", "/metrics").send().await.text();
+    let text = eventually("an endpoint for webhooks", async || {
+        let text = keybearer.ask("GET", "/metrics").send().await.text();
+        text.contains("keybearer_webhook_queue_depth{")
+            .then_some(text)
+    })
+    .await;
     let setup = Setup::new();
     setup.write("metrics.txt", &text);
     let mut command = Command::new("sh");
