@@ -43,3 +43,4 @@ mod scale;
 mod secrets;
 mod tls;
 mod traces;
+mod webhooks;

@@ -75,6 +75,7 @@ pub enum Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Connection { name, path } if path.is_empty() => write!(f, "connection {name}"),
             Self::Connection { name, path } => write!(f, "connection {name} {path}"),
             Self::Url(url) => url.fmt(f),
         }

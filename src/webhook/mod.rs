@@ -10,6 +10,7 @@ mod deliver;
 pub mod delivery;
 pub mod ids;
 mod listener;
+pub mod pretty;
 pub mod queue;
 mod send;
 pub mod verify;
@@ -371,6 +372,15 @@ impl Webhooks {
             fact,
             sent,
         })
+    }
+
+    /// Where a delivery of an endpoint stands, which need not be configured any more.
+    ///
+    /// # Errors
+    /// There is no such delivery, or the queue fails.
+    pub async fn fact(&self, endpoint: &str, id: Id) -> Result<Fact, Fault> {
+        let found = self.door.queue.fact(endpoint, id).await?;
+        found.ok_or_else(|| Fault::NoDelivery(id.to_string()))
     }
 
     /// Has a delivery tried at once, whatever came of it before; gives its endpoint's name.

@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Mutex, RwLock};
 use redb::{Database, ReadableDatabase};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc};
 use uuid::{NoContext, Timestamp, Uuid};
 use zeroize::Zeroizing;
@@ -123,7 +123,7 @@ pub enum QueueError {
 }
 
 /// Where a delivery stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
     /// It is to be delivered.
@@ -422,6 +422,20 @@ impl Queue {
             let fact = Fact::of(columns.value());
             let content = shared.vault.open(&place(id), sealed).ok();
             Ok(Some((endpoint.into(), fact, content)))
+        })
+        .await
+    }
+
+    /// What is known of a delivery of an endpoint, without what is sent: that may be long.
+    ///
+    /// # Errors
+    /// The queue cannot be read.
+    pub async fn fact(&self, endpoint: &str, id: Id) -> Result<Option<Fact>, QueueError> {
+        let endpoint = endpoint.to_owned();
+        self.read(move |_, database| {
+            let facts = database.begin_read()?.open_table(FACTS)?;
+            let columns = facts.get((&*endpoint, id.0))?;
+            Ok(columns.map(|columns| Fact::of(columns.value())))
         })
         .await
     }
