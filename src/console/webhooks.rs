@@ -232,23 +232,26 @@ fn error(fact: &Fact) -> Option<String> {
 
 /// All endpoints, by name.
 pub(super) async fn list(State(console): State<Arc<Console>>) -> Response {
-    let shown = console.webhooks.as_ref().map(|webhooks| {
-        let now = webhooks.now();
-        let endpoints = webhooks.endpoints().into_iter();
-        endpoints
-            .map(|shown| Endpoint::of(shown, now))
-            .collect::<Vec<_>>()
-    });
-    Json(json!({ "endpoints": shown.unwrap_or_default() })).into_response()
+    let listed = async {
+        let mut endpoints = Vec::new();
+        if let Some(webhooks) = &console.webhooks {
+            webhooks.in_force().await?;
+            let (all, now) = (webhooks.endpoints(), webhooks.now());
+            endpoints.extend(all.into_iter().map(|shown| Endpoint::of(shown, now)));
+        }
+        Ok(json!({ "endpoints": endpoints }))
+    };
+    answer(listed.await)
 }
 
 /// One endpoint.
 pub(super) async fn one(State(console): State<Arc<Console>>, Path(name): Path<String>) -> Response {
-    let found = of_endpoint(&console, &name).and_then(|webhooks| {
+    let found = async {
+        let webhooks = of_endpoint(&console, &name).await?;
         let shown = webhooks.endpoint(&name)?;
         Ok(Endpoint::of(shown, webhooks.now()))
-    });
-    answer(found)
+    };
+    answer(found.await)
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -282,7 +285,7 @@ pub(super) async fn deliveries(
         return refuse(&Problem::new(Kind::ContentMalformed, text));
     };
     let listed = async {
-        let webhooks = of_endpoint(&console, &name)?;
+        let webhooks = of_endpoint(&console, &name).await?;
         let found = webhooks.deliveries(&name, state, before, limit).await?;
         let found = found.iter().map(|(id, fact)| Summary::of(*id, fact));
         Ok(json!({ "deliveries": found.collect::<Vec<_>>() }))
@@ -318,7 +321,7 @@ pub(super) async fn rotate(
         return refuse(&Problem::new(Kind::ContentMalformed, text));
     };
     let rotated = async {
-        let webhooks = of_endpoint(&console, &name)?;
+        let webhooks = of_endpoint(&console, &name).await?;
         let shown = webhooks.rotate(&name, overlap).await?;
         Ok(Endpoint::of(shown, webhooks.now()))
     };
@@ -350,12 +353,14 @@ pub(super) async fn replay(
 }
 
 /// What knows an endpoint, if any does.
-pub(super) fn of_endpoint<'a>(
+pub(super) async fn of_endpoint<'a>(
     console: &'a Console,
     name: &str,
 ) -> Result<&'a Arc<Webhooks>, Fault> {
     let webhooks = console.webhooks.as_ref();
-    webhooks.ok_or_else(|| Fault::NoEndpoint(name.to_owned()))
+    let webhooks = webhooks.ok_or_else(|| Fault::NoEndpoint(name.to_owned()))?;
+    webhooks.in_force().await?;
+    Ok(webhooks)
 }
 
 /// What knows a delivery, if any does.
@@ -370,7 +375,7 @@ fn answer(told: Result<impl Serialize, Fault>) -> Response {
         Err(fault) => {
             let kind = match fault {
                 Fault::NoEndpoint(_) | Fault::NoDelivery(_) => Kind::NoRoute,
-                Fault::Id(_) | Fault::Queue(_) => Kind::Internal,
+                Fault::Id(_) | Fault::NotInForce | Fault::Queue(_) => Kind::Internal,
             };
             refuse(&Problem::new(kind, fault.to_string()))
         }

@@ -51,6 +51,9 @@ const RETAIN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// How often what is over is removed.
 const SWEEP: Duration = Duration::from_secs(30);
 
+/// How long whoever asks for endpoints waits for them after the start.
+const MOMENT: Duration = Duration::from_secs(3);
+
 /// How long it takes until a store that could not be used is tried again.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -118,6 +121,11 @@ pub enum Fault {
         "there is no delivery `{0}`; what was delivered is kept for `retain`, and while there is room"
     )]
     NoDelivery(String),
+    /// Nothing is known of the endpoints' IDs yet.
+    #[error(
+        "the endpoints are not in force yet, as their IDs are not known: the store cannot be used, and the log says why"
+    )]
+    NotInForce,
     /// The queue fails.
     #[error(transparent)]
     Queue(#[from] QueueError),
@@ -182,6 +190,15 @@ impl Webhooks {
         while self.door.table.load().origin.is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Waits a moment for the endpoints, as they are in force only shortly after the start.
+    ///
+    /// # Errors
+    /// They are not in force even then.
+    pub async fn in_force(&self) -> Result<(), Fault> {
+        let prepared = tokio::time::timeout(MOMENT, self.prepared());
+        prepared.await.map_err(|_| Fault::NotInForce)
     }
 
     /// Takes no more, ends what is under way, and notes what came of it.

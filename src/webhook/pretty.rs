@@ -10,7 +10,6 @@ const LONGEST: usize = 1 << 20;
 ///
 /// It is not made of parsed values: those have lost digits of numbers, and keys that came twice.
 pub fn indented(text: &str) -> Option<String> {
-    // Nothing is nested deeper than the parser goes.
     serde_json::from_str::<IgnoredAny>(text).ok()?;
     let text = text.trim_ascii();
     if !text.starts_with(['{', '[']) {
@@ -100,7 +99,7 @@ mod tests {
         let deep = |depth: usize, inside: &str| {
             format!("{}{inside}{}", "[".repeat(depth), "]".repeat(depth))
         };
-        assert_eq!(indented(&deep(200, "")), None);
-        assert_eq!(indented(&deep(100, &vec!["0"; 20_000].join(","))), None);
+        assert!(indented(&deep(2000, "")).is_none());
+        assert!(indented(&deep(100, &vec!["0"; 20_000].join(","))).is_none());
     }
 }

@@ -91,7 +91,7 @@ struct Seen {
 
 impl Seen {
     async fn take(console: &Console, name: &str, page: &Page) -> Result<Self, Fault> {
-        let webhooks = of_endpoint(console, name)?;
+        let webhooks = of_endpoint(console, name).await?;
         let shown = webhooks.endpoint(name)?;
         let before = page.before.parse().ok();
         let listed = webhooks.deliveries(name, page.only.phase(), before, PER_PAGE);
@@ -119,12 +119,15 @@ pub(in super::super) async fn page(
         scripts: LIVE,
         banner: banner(&console),
     };
-    let Ok(seen) = Seen::take(&console, &name, &page).await else {
-        let content = html! {
-            h1 { "No such endpoint" }
-            p { "There is no endpoint " code { (name) } ". " a href="../webhooks" { "All endpoints" } }
-        };
-        return shell("No such endpoint", None).page(StatusCode::NOT_FOUND, &content);
+    let seen = match Seen::take(&console, &name, &page).await {
+        Ok(seen) => seen,
+        Err(fault) => {
+            let content = html! {
+                h1 { "No such endpoint" }
+                p { (fault) ". " a href="../webhooks" { "All endpoints" } }
+            };
+            return shell("No such endpoint", None).page(StatusCode::NOT_FOUND, &content);
+        }
     };
     let name = &seen.shown.entry.endpoint.name;
     let content = html! {

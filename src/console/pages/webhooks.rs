@@ -30,8 +30,13 @@ pub(in super::super) async fn page(
     State(console): State<Arc<Console>>,
     Extension(visitor): Extension<Visitor>,
 ) -> Response {
+    let in_force = match &console.webhooks {
+        Some(webhooks) => webhooks.in_force().await,
+        None => Ok(()),
+    };
     let content = html! {
         h1 { "Webhooks" }
+        @if let Err(fault) = &in_force { p.problem { (fault) } }
         p { "Others send webhooks to an endpoint's URL. What proves who sent it is kept on disk, and delivered to the endpoint's target until that takes it." }
         div #endpoints { (endpoints(&console)) }
     };
