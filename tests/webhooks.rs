@@ -1,5 +1,6 @@
 //! Section 7: webhooks in.
 
+mod browser;
 mod cli;
 mod console;
 
@@ -52,4 +53,9 @@ async fn latest(keybearer: &Keybearer, name: &str, state: &str) -> serde_json::V
         (latest["state"] == state).then_some(latest)
     })
     .await
+}
+
+/// The ID of a delivery.
+fn id(shown: &serde_json::Value) -> &str {
+    shown["id"].as_str().unwrap()
 }

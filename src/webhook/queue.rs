@@ -403,7 +403,6 @@ impl Queue {
     ///
     /// # Errors
     /// The queue cannot be read.
-    #[expect(clippy::type_complexity, reason = "the three parts of one delivery")]
     pub async fn get(
         &self,
         id: Id,
