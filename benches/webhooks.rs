@@ -358,9 +358,10 @@ impl Server {
         while Instant::now() < deadline {
             for line in self.words().lines() {
                 let line: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
-                let fields = [&line, &line["fields"]].into_iter();
-                for fields in fields.filter(|fields| fields["listener"] == name) {
-                    return Ok(fields["address"].as_str().context("an address")?.parse()?);
+                let mut fields = [&line, &line["fields"]].into_iter();
+                if let Some(fields) = fields.find(|fields| fields["listener"] == name) {
+                    let address = fields["address"].as_str();
+                    return Ok(address.context("an address")?.parse()?);
                 }
             }
             tokio::time::sleep(Duration::from_millis(10)).await;

@@ -1,14 +1,20 @@
 //! Webhooks in, from their senders to their targets.
 
 mod arrivals;
+mod browser;
+mod cli;
+mod console;
 mod crashes;
 mod deliveries;
 mod endpoints;
+mod shown;
 mod signatures;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
+
+pub use self::shown::hook;
 
 use crate::harness::{Keybearer, Request, Setup, eventually};
 
@@ -65,7 +71,7 @@ async fn deliveries(keybearer: &Keybearer, name: &str) -> Vec<Value> {
     let path = format!("/api/webhooks/{name}/deliveries");
     let told = keybearer.ask("GET", &path).send().await;
     assert_eq!(told.status, 200, "{told:?}");
-    told.json().as_array().unwrap().clone()
+    told.json()["deliveries"].as_array().unwrap().clone()
 }
 
 /// Waits until so many deliveries of an endpoint are in a state.

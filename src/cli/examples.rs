@@ -70,6 +70,32 @@ Examples:
   keybearer status || alert                       is every connection ready?
   keybearer status --json | jq -r '.connections[] | select(.state != \"ready\").name'";
 
+pub(super) const WEBHOOKS: &str = "\
+Examples:
+  keybearer webhooks                              URLs, targets, and what waits
+  keybearer webhooks show github                  an endpoint's latest deliveries
+  keybearer webhooks show ID                      one of them, with its content
+  keybearer webhooks replay ID                    deliver it again
+  keybearer webhooks rotate github --overlap 7d   another URL; a week for the sender to change
+  keybearer webhooks --json | jq -r '.endpoints[] | select(.blocked).name'";
+
+pub(super) const WEBHOOKS_SHOW: &str = "\
+Examples:
+  keybearer webhooks show github
+  keybearer webhooks show 0199f0c2-7d5e-7000-8000-000000000000
+  keybearer webhooks show github --json | jq -r '.deliveries[] | select(.state == \"failed\").id'";
+
+pub(super) const WEBHOOKS_REPLAY: &str = "\
+Examples:
+  keybearer webhooks replay 0199f0c2-7d5e-7000-8000-000000000000
+  keybearer webhooks show github --json | jq -r '.deliveries[] | select(.state == \"failed\").id' |
+      xargs -n 1 keybearer webhooks replay";
+
+pub(super) const WEBHOOKS_ROTATE: &str = "\
+Examples:
+  keybearer webhooks rotate github                the earlier URL ends in a day
+  keybearer webhooks rotate github --overlap 0s   it ends at once: it was seen by others";
+
 pub(super) const AGENT: &str = "\
 Examples:
   keybearer agent --server keybearer.example.com:7443 --name datacenter-1 \\

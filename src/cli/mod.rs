@@ -19,6 +19,7 @@ mod run;
 mod status;
 mod table;
 mod trial;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -121,6 +122,13 @@ enum Command {
     /// connection is not ready.
     #[command(after_help = examples::STATUS)]
     Status(status::Wanted),
+    /// List the endpoints for webhooks, show what has arrived, and have it delivered again
+    ///
+    /// Asks the running instance. Each endpoint has a URL to hand out to whoever sends webhooks; what
+    /// arrives there and proves its sender is kept and delivered to the endpoint's target until that
+    /// takes it.
+    #[command(after_help = examples::WEBHOOKS)]
+    Webhooks(webhooks::Wanted),
     /// Run the on-prem agent: let a proxy elsewhere reach upstreams of this network
     ///
     /// Dials out to the proxy's agents.listen and opens what --allow lists, nothing else; nothing
@@ -175,6 +183,7 @@ fn command() -> anyhow::Result<ExitCode> {
         Some(Command::Link(wanted)) => link::link(&global, &wanted),
         Some(Command::ExternalId(wanted)) => external_id::external_id(&global, &wanted),
         Some(Command::Status(wanted)) => status::status(&global, &wanted),
+        Some(Command::Webhooks(wanted)) => webhooks::webhooks(&global, &wanted),
         Some(Command::Agent(arguments)) => agent::agent(&global, *arguments),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();

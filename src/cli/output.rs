@@ -50,9 +50,20 @@ pub(super) fn is_shown(text: &str) -> Result<bool> {
 
 /// Writes a value to stdout, as JSON of many lines.
 pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
-    let mut text = serde_json::to_vec_pretty(value)?;
-    text.push(b'\n');
-    print(&text)
+    let text = escaped(&serde_json::to_string_pretty(value)?) + "\n";
+    print(text.as_bytes())
+}
+
+/// A JSON text that drives no terminal: JSON itself lets some control characters stand as they are.
+fn escaped(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            c if c.is_control() && c != '\n' => escaped += &format!("\\u{:04x}", u32::from(c)),
+            c => escaped.push(c),
+        }
+    }
+    escaped
 }
 
 /// Writes a value to stdout as JSON of one line, and tells whether anybody still reads there.
@@ -101,5 +112,20 @@ fn still_read(written: io::Result<()>) -> io::Result<bool> {
     match written {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
         written => written.map(|()| true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_drives_no_terminal_and_stays_the_same() {
+        let value = serde_json::json!({ "a": "\u{9b}2J\u{7f}\u{1b}\n é" });
+        let text = escaped(&serde_json::to_string_pretty(&value).unwrap());
+        let control = text.chars().find(|c| c.is_control() && *c != '\n');
+        assert_eq!(control, None, "{text:?}");
+        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(read, value);
     }
 }

@@ -39,6 +39,12 @@ pub(super) struct Patience {
     timeout: Option<Duration>,
 }
 
+impl Patience {
+    pub(super) fn of(timeout: Option<Duration>) -> Self {
+        Self { timeout }
+    }
+}
+
 /// The console of the instance that runs with a configuration.
 pub(super) struct Remote {
     at: At,
@@ -203,7 +209,7 @@ impl Remote {
 
 impl Refused {
     /// Said by this side, of what the instance does not have.
-    fn unknown(detail: String) -> Self {
+    pub(super) fn unknown(detail: String) -> Self {
         Self {
             detail,
             is_absent: true,
@@ -217,7 +223,8 @@ impl Refused {
         }
     }
 
-    fn is_absent(error: &anyhow::Error) -> bool {
+    /// Whether the instance has nothing at that path.
+    pub(super) fn is_absent(error: &anyhow::Error) -> bool {
         error
             .downcast_ref()
             .is_some_and(|refused: &Self| refused.is_absent)
@@ -235,8 +242,8 @@ fn detail(problem: &Value, status: StatusCode) -> String {
     detail.map_or_else(|| status.to_string(), crate::config::diagnostic::printable)
 }
 
-/// A connection's name as a segment of a path.
-fn encoded(name: &str) -> String {
+/// A name as a segment of a path.
+pub(super) fn encoded(name: &str) -> String {
     percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 

@@ -199,7 +199,7 @@ fn expiry(at: Option<&str>, now: SystemTime) -> Cell {
 }
 
 /// Seconds in their largest unit that leaves two digits or so.
-fn rounded(seconds: u64) -> String {
+pub(super) fn rounded(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds}s"),
         120..7200 => format!("{}m", seconds / 60),

@@ -24,7 +24,7 @@ use super::Console;
 use super::gate::Right;
 use super::guard::{Visitor, refuse};
 use super::pages::list::Search;
-use super::pages::{Region, agents, detail, list};
+use super::pages::{Region, agents, delivery, detail, list, webhook, webhooks};
 use crate::problem::{Kind, Problem};
 
 /// How often a page is looked at.
@@ -39,7 +39,10 @@ const AGAIN: Duration = Duration::from_secs(2);
 enum View {
     Agents,
     Connection,
+    Delivery,
     List,
+    Webhook,
+    Webhooks,
 }
 
 #[derive(Debug, Deserialize)]
@@ -47,6 +50,9 @@ pub(super) struct Wanted {
     view: View,
     #[serde(default)]
     name: String,
+    /// Of a delivery.
+    #[serde(default)]
+    endpoint: String,
 }
 
 /// A page that is followed.
@@ -54,6 +60,7 @@ struct Followed {
     console: Arc<Console>,
     wanted: Wanted,
     search: Search,
+    page: webhook::Page,
     csrf: String,
     right: Right,
     looks: Interval,
@@ -67,9 +74,10 @@ pub(super) async fn follow(
     Extension(right): Extension<Right>,
     wanted: Result<Query<Wanted>, QueryRejection>,
     search: Result<Query<Search>, QueryRejection>,
+    page: Result<Query<webhook::Page>, QueryRejection>,
 ) -> Response {
     let Ok(Query(wanted)) = wanted else {
-        let text = "ask for `view=list`, `view=agents`, or `view=connection` with a `name`";
+        let text = "ask for `view=list`, `view=agents`, `view=webhooks`, `view=connection` or `view=webhook` with a `name`, or `view=delivery` with a `name` and an `endpoint`";
         return refuse(&Problem::new(Kind::ContentMalformed, text));
     };
     let mut looks = interval(LOOK);
@@ -78,6 +86,7 @@ pub(super) async fn follow(
         console,
         wanted,
         search: search.map(|Query(search)| search).unwrap_or_default(),
+        page: page.map(|Query(page)| page).unwrap_or_default(),
         csrf: visitor.csrf,
         right,
         looks,
@@ -106,10 +115,14 @@ impl Followed {
             if !self.right.holds() {
                 return None;
             }
+            let (console, name) = (&self.console, &*self.wanted.name);
             let regions = match self.wanted.view {
-                View::Agents => agents::regions(&self.console),
-                View::Connection => detail::regions(&self.console, &self.wanted.name),
-                View::List => list::regions(&self.console, &self.search),
+                View::Agents => agents::regions(console),
+                View::Connection => detail::regions(console, name),
+                View::Delivery => delivery::regions(console, &self.wanted.endpoint, name).await,
+                View::List => list::regions(console, &self.search),
+                View::Webhook => webhook::regions(console, name, &self.page).await,
+                View::Webhooks => webhooks::regions(console),
             };
             let changed = changed(known, regions);
             if !changed.is_empty() {

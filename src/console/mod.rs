@@ -7,11 +7,16 @@
 //! | `GET /metrics` | the metrics in Prometheus' text format |
 //! | `GET /api/connections`, `GET /api/connections/NAME` | the connections, and where they stand |
 //! | `GET /api/agents` | the on-prem agents, and which are connected |
+//! | `GET /api/webhooks`, `GET /api/webhooks/NAME` | the endpoints for webhooks, their URLs and what waits |
+//! | `GET /api/webhooks/NAME/deliveries` | what has arrived at one |
+//! | `POST /api/webhooks/NAME/rotate` | gives it another URL |
+//! | `GET /api/deliveries/ID` | a delivery, with fields and content |
+//! | `POST /api/deliveries/ID/replay` | has it delivered again |
 //! | `POST /api/connections/NAME/link` | begins a consent; `DELETE` forgets the tokens |
 //! | `GET /api/connections/NAME/link/ID` | what came of a consent |
 //! | `POST /api/connections/NAME/test` | sends a request through a connection, and tells its phases |
 //! | `POST /api/external-id` | an AWS external ID, made if it never was |
-//! | `GET /`, `/connections/NAME`, `/agents` | the web page |
+//! | `GET /`, `/connections/NAME`, `/agents`, `/webhooks`, `/webhooks/NAME`, `/deliveries/ID` | the web page |
 //! | `GET /events` | what changes on it, as server-sent events |
 //! | `GET /assets/NAME` | its style and script |
 //! | `GET /login`, `POST /login`, `POST /logout` | a session for whoever has `admin.token` |
@@ -30,6 +35,7 @@ mod agents;
 mod api;
 mod assets;
 mod connections;
+mod delivery;
 mod events;
 mod external_id;
 mod form;
@@ -42,6 +48,7 @@ mod pages;
 mod session;
 mod status;
 mod trial;
+mod webhooks;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -268,9 +275,12 @@ fn router(console: Console, exposure: Exposure) -> Router {
         .route("/agents", get(pages::agents::page))
         .route("/assets/{name}", get(assets::asset))
         .route("/connections/{name}", get(pages::detail::page))
+        .route("/deliveries/{delivery}", get(pages::delivery::page))
         .route("/events", get(events::follow))
         .route("/login", get(login::page).post(login::log_in))
         .route("/logout", post(login::log_out))
+        .route("/webhooks", get(pages::webhooks::page))
+        .route("/webhooks/{name}", get(pages::webhook::page))
         .route("/healthz", get(api::healthz))
         .route("/readyz", get(api::readyz))
         .route("/metrics", get(api::metrics))
@@ -283,10 +293,16 @@ fn router(console: Console, exposure: Exposure) -> Router {
         )
         .route("/api/connections/{name}/link/{id}", get(linking::outcome))
         .route("/api/connections/{name}/test", post(trial::run))
+        .route("/api/deliveries/{delivery}", get(webhooks::delivery))
+        .route("/api/deliveries/{delivery}/replay", post(webhooks::replay))
         .route("/api/external-id", post(external_id::external_id))
         .route("/api/openapi.json", get(api::description))
         .route("/api/reload", post(api::reload))
         .route("/api/status", get(status::status))
+        .route("/api/webhooks", get(webhooks::list))
+        .route("/api/webhooks/{name}", get(webhooks::one))
+        .route("/api/webhooks/{name}/deliveries", get(webhooks::deliveries))
+        .route("/api/webhooks/{name}/rotate", post(webhooks::rotate))
         .route("/link/{name}", get(linking::page))
         .route("/oauth/callback", get(linking::callback))
         .merge(form::routes(Arc::clone(&console)))

@@ -264,37 +264,37 @@ fn is_forwarded(name: &[u8]) -> bool {
             .all(|(&b, &known)| fold(b) == known)
 }
 
-/// Leaves of a request's fields what is meant for whoever answers it in the end, but not `Host`, which is
-/// that of the next hop, and no word about how the content is to be waited for.
-pub fn end_to_end(headers: &mut HeaderMap) {
-    remove_nominated(headers);
-    for name in HOP_BY_HOP
-        .into_iter()
-        .chain(["host", "expect", "proxy-authorization"])
-    {
-        headers.remove(name);
-    }
+/// What of a request's fields is meant for whoever answers it in the end, in their order; without `Host`,
+/// which is that of the next hop, and without a word about how the content is to be waited for.
+pub fn end_to_end(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+    const OF_A_HOP: [&str; 3] = ["host", "expect", "proxy-authorization"];
+    let nominated = nominated(headers);
+    headers.iter().filter(move |(name, _)| {
+        let of_a_hop = HOP_BY_HOP.iter().chain(&OF_A_HOP);
+        !of_a_hop.into_iter().any(|hop| *name == *hop) && !nominated.contains(name)
+    })
 }
 
 /// Removes the fields that `Connection` names (RFC 9110 section 7.6.1).
 ///
 /// Never those that frame or route the message: nobody may take them away by naming them.
 pub(super) fn remove_nominated(headers: &mut HeaderMap) {
-    if !headers.get_all(CONNECTION).iter().any(names_a_field) {
-        return;
+    for name in nominated(headers) {
+        headers.remove(name);
     }
-    let nominated: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(tokens)
-        .filter_map(|token| HeaderName::from_bytes(token).ok())
+}
+
+fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    if !headers.get_all(CONNECTION).iter().any(names_a_field) {
+        return Vec::new();
+    }
+    let tokens = headers.get_all(CONNECTION).iter().flat_map(tokens);
+    let names = tokens.filter_map(|token| HeaderName::from_bytes(token).ok());
+    names
         .filter(|name| {
             ![HOST, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE, CONNECTION].contains(name)
         })
-        .collect();
-    for name in nominated {
-        headers.remove(name);
-    }
+        .collect()
 }
 
 /// The names in `Trailer` (RFC 9110 section 6.6.2) that pass, as one field.

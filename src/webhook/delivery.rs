@@ -1,5 +1,6 @@
 //! A request as it is kept and delivered: [`Head`], and the content behind it.
 
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -25,8 +26,6 @@ const LENGTH: usize = 4;
 impl Head {
     /// What of a request is delivered.
     pub fn new(method: &Method, rest: &str, query: Option<&str>, headers: &HeaderMap) -> Self {
-        let mut headers = headers.clone();
-        end_to_end(&mut headers);
         let field = |(name, value): (&HeaderName, &HeaderValue)| {
             let value = value.as_bytes().iter().map(|&byte| char::from(byte));
             (name.as_str().to_owned(), value.collect())
@@ -35,14 +34,15 @@ impl Head {
             method: method.as_str().to_owned(),
             rest: rest.to_owned(),
             query: query.map(str::to_owned),
-            fields: headers.iter().map(field).collect(),
+            fields: end_to_end(headers).map(field).collect(),
         }
     }
 
-    /// The fields, to be sent.
+    /// The fields, to be sent; without the length, as content is framed anew.
     pub fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(self.fields.len() + 2);
-        for (name, value) in &self.fields {
+        let fields = self.fields.iter();
+        for (name, value) in fields.filter(|(name, _)| *name != CONTENT_LENGTH.as_str()) {
             // Each character was one byte.
             let value: Vec<u8> = value.chars().filter_map(|c| u8::try_from(c).ok()).collect();
             let name = HeaderName::from_bytes(name.as_bytes());
@@ -94,6 +94,8 @@ mod tests {
             headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value);
         }
         let head = Head::new(&Method::PUT, "/a%2Fb", Some("x=1&y"), &headers);
+        let names: Vec<_> = head.fields.iter().map(|(name, _)| &**name).collect();
+        assert_eq!(names, ["content-type", "x-twice", "x-twice", "x-latin"]);
         let mut packed = head.packed(7);
         packed.extend_from_slice(b"content");
         let (found, at) = Head::unpacked(&packed).unwrap();

@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::{Key, Store, StoreError};
 
+/// How many earlier IDs an endpoint may have: whoever rotates more often than that has no overlap in
+/// mind.
+const MOST: usize = 16;
+
 /// An endpoint's ID, and those it had that are still good.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ids {
@@ -40,7 +44,8 @@ pub enum NoId {
 impl Earlier {
     /// Whether it is good still.
     pub fn holds(&self, now: SystemTime) -> bool {
-        now < UNIX_EPOCH + Duration::from_secs(self.until)
+        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        since < Duration::from_secs(self.until)
     }
 }
 
@@ -60,7 +65,7 @@ pub(super) async fn of(store: &Store, endpoint: &str) -> Result<Ids, NoId> {
     Ok(ids)
 }
 
-/// Gives an endpoint another ID; the one it had is good for `overlap` more.
+/// Gives an endpoint another ID; those it had are good for `overlap` more, at the most.
 pub(super) async fn rotate(
     store: &Store,
     endpoint: &str,
@@ -68,15 +73,20 @@ pub(super) async fn rotate(
     now: SystemTime,
 ) -> Result<Ids, NoId> {
     let Ids { current, earlier } = of(store, endpoint).await?;
-    let until = now.duration_since(UNIX_EPOCH).unwrap_or_default() + overlap;
-    let replaced = Earlier {
-        id: current,
-        until: until.as_secs(),
-    };
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let until = since.saturating_add(overlap).as_secs();
+    let replaced = Earlier { id: current, until };
+    let earlier = earlier.into_iter().map(|earlier| Earlier {
+        until: earlier.until.min(until),
+        ..earlier
+    });
     let earlier = std::iter::once(replaced).chain(earlier);
     let ids = Ids {
         current: generate()?,
-        earlier: earlier.filter(|earlier| earlier.holds(now)).collect(),
+        earlier: earlier
+            .filter(|earlier| earlier.holds(now))
+            .take(MOST)
+            .collect(),
     };
     put(store, &key(endpoint), &ids).await?;
     Ok(ids)
@@ -120,7 +130,22 @@ mod tests {
         assert!(second.earlier[0].holds(now + hour - Duration::from_secs(1)));
         assert!(!second.earlier[0].holds(now + hour));
         assert_eq!(of(&store, "github").await.unwrap(), second);
-        let third = rotate(&store, "github", Duration::ZERO, now + hour);
-        assert_eq!(third.await.unwrap().earlier, []);
+        // An earlier one lives no longer than the one after it.
+        let minute = Duration::from_secs(60);
+        let third = rotate(&store, "github", minute, now).await.unwrap();
+        assert!(
+            third
+                .earlier
+                .iter()
+                .all(|earlier| !earlier.holds(now + minute))
+        );
+        assert_eq!(third.earlier.len(), 2);
+        let fourth = rotate(&store, "github", Duration::ZERO, now).await.unwrap();
+        assert_eq!(fourth.earlier, []);
+        let mut ids = fourth;
+        for _ in 0..2 * MOST {
+            ids = rotate(&store, "github", hour, now).await.unwrap();
+        }
+        assert_eq!(ids.earlier.len(), MOST);
     }
 }

@@ -11,6 +11,7 @@ mod deliver;
 pub mod delivery;
 pub mod ids;
 mod listener;
+pub mod pretty;
 pub mod queue;
 mod send;
 #[cfg(test)]
@@ -52,6 +53,9 @@ const RETAIN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// How often what is over is removed.
 const SWEEP: Duration = Duration::from_secs(30);
+
+/// How long whoever asks for endpoints waits for them after the start.
+const MOMENT: Duration = Duration::from_secs(3);
 
 /// How long it takes until a store that could not be used is tried again.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -120,6 +124,11 @@ pub enum Fault {
         "there is no delivery `{0}`; what was delivered is kept for `retain`, and while there is room"
     )]
     NoDelivery(String),
+    /// Nothing is known of the endpoints' IDs yet.
+    #[error(
+        "the endpoints are not in force yet, as their IDs are not known: the store cannot be used, and the log says why"
+    )]
+    NotInForce,
     /// The queue fails.
     #[error(transparent)]
     Queue(#[from] QueueError),
@@ -184,6 +193,15 @@ impl Webhooks {
         while self.door.table.load().origin.is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Waits a moment for the endpoints, as they are in force only shortly after the start.
+    ///
+    /// # Errors
+    /// They are not in force even then.
+    pub async fn in_force(&self) -> Result<(), Fault> {
+        let prepared = tokio::time::timeout(MOMENT, self.prepared());
+        prepared.await.map_err(|_| Fault::NotInForce)
     }
 
     /// Takes no more, ends what is under way, and notes what came of it.
@@ -289,6 +307,11 @@ impl Webhooks {
 
     async fn sweep(self: Arc<Self>) {
         let mut stop = self.stop.subscribe();
+        // Before they are in force, nobody knows for how long their deliveries are kept.
+        tokio::select! {
+            () = self.prepared() => {}
+            () = told(&mut stop) => return,
+        }
         loop {
             let table = self.door.table.load_full();
             let retain = table.entries.iter();
@@ -374,6 +397,15 @@ impl Webhooks {
             fact,
             sent,
         })
+    }
+
+    /// Where a delivery of an endpoint stands, which need not be configured any more.
+    ///
+    /// # Errors
+    /// There is no such delivery, or the queue fails.
+    pub async fn fact(&self, endpoint: &str, id: Id) -> Result<Fact, Fault> {
+        let found = self.door.queue.fact(endpoint, id).await?;
+        found.ok_or_else(|| Fault::NoDelivery(id.to_string()))
     }
 
     /// Has a delivery tried at once, whatever came of it before; gives its endpoint's name.

@@ -174,7 +174,6 @@ impl Queue {
     ///
     /// # Errors
     /// The queue cannot be read.
-    #[expect(clippy::type_complexity, reason = "the three parts of one delivery")]
     pub async fn get(
         &self,
         id: Id,
@@ -193,6 +192,20 @@ impl Queue {
             let fact = Fact::of(columns.value());
             let content = shared.vault.open(&place(id), sealed).ok();
             Ok(Some((endpoint.into(), fact, content)))
+        })
+        .await
+    }
+
+    /// What is known of a delivery of an endpoint, without what is sent: that may be long.
+    ///
+    /// # Errors
+    /// The queue cannot be read.
+    pub async fn fact(&self, endpoint: &str, id: Id) -> Result<Option<Fact>, QueueError> {
+        let endpoint = endpoint.to_owned();
+        self.read(move |_, database| {
+            let facts = database.begin_read()?.open_table(FACTS)?;
+            let columns = facts.get((&*endpoint, id.0))?;
+            Ok(columns.map(|columns| Fact::of(columns.value())))
         })
         .await
     }

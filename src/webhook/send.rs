@@ -160,9 +160,11 @@ async fn direct(
     let Some(request) = request else {
         return Answer::none("it makes no request");
     };
+    // The attempt as a whole ends before.
+    let patience = limit.saturating_mul(2);
     let timeouts = Timeouts {
-        read: limit,
-        write: limit,
+        read: patience,
+        write: patience,
         ..Timeouts::default()
     };
     let attempt = Attempt {
@@ -265,8 +267,6 @@ where
     *request.method_mut() = Method::from_bytes(head.method.as_bytes()).ok()?;
     *request.uri_mut() = Uri::try_from(target).ok()?;
     let mut headers = head.headers();
-    // As long as it is, it is framed anew.
-    headers.remove(CONTENT_LENGTH);
     if let Some(length) = request.body().size_hint().exact()
         && (length > 0 || request.method() == Method::POST)
     {

@@ -17,7 +17,8 @@ async fn start(setup: Setup, upstream: &Upstream, server: &AuthorizationServer) 
     let down = "auth = { type = \"bearer\", token = \"x\" }";
     let tables = table(upstream)
         + &linking::drive(server, "")
-        + &connection("down", "http://127.0.0.1:1", down);
+        + &connection("down", "http://127.0.0.1:1", down)
+        + &crate::webhooks::hook(&upstream.url("/"), "");
     setup.tables(&tables).start().await
 }
 

@@ -14,7 +14,7 @@ const home = new URL(settings.console);
 const axe = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
 const say = (met) => console.log(JSON.stringify(met));
 
-const walks = { looks, links, logs_in, follows, is_attacked, tests, makes, meets_agents, outlives };
+const walks = { looks, links, logs_in, follows, is_attacked, tests, makes, meets_agents, meets_webhooks, outlives };
 
 const browser = await chromium.launch({
   executablePath: settings.executable,
@@ -380,4 +380,47 @@ async function meets_agents() {
     say({ met, page: await page.innerText('main') });
   }
   return found;
+}
+
+// Copies an endpoint's URL, sees what arrives there, opens and replays it, and asks for another URL.
+async function meets_webhooks() {
+  const page = await open({ permissions: ['clipboard-read', 'clipboard-write'] });
+  const isLive = () => page.waitForFunction(() => document.getElementById('live').textContent === 'Live');
+  const text = (selector, part) => page.waitForFunction(
+    ([selector, part]) => document.querySelector(selector)?.textContent.includes(part),
+    [selector, part],
+    { timeout: 60000 },
+  );
+  await page.goto(new URL('webhooks', home).href);
+  await isLive();
+  // By the keyboard: from the endpoint's link on to the button.
+  await page.focus('#endpoints th a');
+  await page.keyboard.press('Tab');
+  await page.keyboard.press('Enter');
+  await text('#endpoints .copied', 'Copied');
+  say({ copied: await page.evaluate(() => navigator.clipboard.readText()) });
+  await page.click('#endpoints th a');
+  await isLive();
+  await text('#state', 'Idle');
+  say({ met: 'open' });
+  await text('#deliveries .state.good', 'Delivered');
+  say({ listed: await page.innerText('#deliveries') });
+  await page.selectOption('#only', 'delivered');
+  await page.click('.search button');
+  await page.click('#deliveries a');
+  await isLive();
+  await page.focus('#replay');
+  await page.keyboard.press('Enter');
+  await text('#replayed', 'delivered again');
+  await text('#state', 'Delivered');
+  const pwned = await page.evaluate(() => window.pwned);
+  say({ replayed: true, content: await page.innerText('#content'), pwned });
+  await page.click('.trail a:last-child');
+  await isLive();
+  const before = await page.innerText('#url code');
+  await page.selectOption('#overlap', '7d');
+  await page.click('#rotate button');
+  await text('#rotated', 'is new');
+  await page.waitForFunction((before) => document.querySelector('#url code').textContent !== before, before, { timeout: 60000 });
+  return { url: await page.innerText('#url code'), note: await page.innerText('#url') };
 }

@@ -191,6 +191,39 @@ document.addEventListener('click', async (event) => {
   document.getElementById('forgotten').textContent = told;
 });
 
+const rotate = document.getElementById('rotate');
+rotate?.addEventListener('submit', async (event) => {
+  event.preventDefault();
+  const overlap = rotate.elements.overlap.value;
+  if (overlap === '0s' && !confirm('End this URL at once? Whoever still sends to it is refused.')) {
+    return;
+  }
+  const button = rotate.querySelector('button');
+  const told = document.getElementById('rotated');
+  button.disabled = true;
+  try {
+    await change('POST', rotate.dataset.api, { overlap });
+    told.textContent = 'The URL above is new: give it to the sender.';
+  } catch (error) {
+    told.textContent = error.message;
+  }
+  button.disabled = false;
+});
+
+document.getElementById('replay')?.addEventListener('click', async ({ target: button }) => {
+  const told = document.getElementById('replayed');
+  button.disabled = true;
+  told.textContent = '';
+  try {
+    await change('POST', button.dataset.api);
+    told.textContent = 'It is delivered again; what comes of it stands above.';
+  } catch (error) {
+    told.textContent = error.message;
+  }
+  button.disabled = false;
+  button.focus();
+});
+
 function shown(trial) {
   const parts = [];
   const failed = trial.failure !== undefined;

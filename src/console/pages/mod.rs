@@ -4,10 +4,13 @@
 //! made again, and puts in those that differ.
 
 pub(super) mod agents;
+pub(super) mod delivery;
 pub(super) mod detail;
 pub(super) mod list;
 mod plot;
 mod settings;
+pub(super) mod webhook;
+pub(super) mod webhooks;
 mod words;
 
 use axum::response::{Html, IntoResponse, Response};
@@ -117,6 +120,7 @@ impl Shell<'_> {
                             a.brand href=(root) { "keybearer" }
                             a href=(root) { "Connections" }
                             a href={ (root) "agents" } { "Agents" }
+                            a href={ (root) "webhooks" } { "Webhooks" }
                             a href={ (root) "new" } { "New connection" }
                         }
                         p.live role="status" id="live" {}

@@ -41,6 +41,13 @@ pub(super) fn countdown(at: SystemTime, now: SystemTime) -> Markup {
     html! { time.(class) datetime=(machine) title=(machine) { (words) } }
 }
 
+/// How long ago something was, which is nothing bad.
+pub(super) fn age(at: SystemTime, now: SystemTime) -> Markup {
+    let machine = humantime::format_rfc3339_seconds(at).to_string();
+    let ago = now.duration_since(at).unwrap_or_default();
+    html! { time datetime=(machine) title=(machine) { (length(ago)) " ago" } }
+}
+
 /// A duration with three digits or so.
 pub(super) fn duration(seconds: f64) -> String {
     match seconds * 1000.0 {
