@@ -326,16 +326,17 @@ impl Parts {
         info!(signal, running = self.proxy.running().len(), "Draining");
         // Nobody listens any more only if the listeners ended by themselves.
         let _ = stop.send(true);
-        // Before the drain, as some deliveries are callers of the proxy.
-        if let Some(webhooks) = webhooks
-            && tokio::time::timeout(grace, webhooks.stop()).await.is_err()
-        {
-            warn!("Webhooks under way are cut off; those that were not delivered are tried again");
-        }
-        self.proxy.running().close();
         let running = self.proxy.running();
+        let ended = async {
+            // First, as some deliveries are callers of the proxy.
+            if let Some(webhooks) = webhooks {
+                webhooks.stop().await;
+            }
+            running.close();
+            running.wait().await;
+        };
         let code = tokio::select! {
-            drained = tokio::time::timeout(grace, running.wait()) => {
+            drained = tokio::time::timeout(grace, ended) => {
                 if drained.is_err() {
                     warn!(running = running.len(), "Cutting off what still runs");
                 }

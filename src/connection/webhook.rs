@@ -86,7 +86,7 @@ pub enum Target {
     Connection {
         /// The connection's name.
         name: Arc<str>,
-        /// After its prefix, percent-encoded; empty, or starting with `/`, without a final one.
+        /// After its prefix, percent-encoded; empty, or starting with `/`.
         path: Box<str>,
     },
     /// To a server, without any credential.

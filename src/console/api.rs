@@ -33,8 +33,9 @@ pub(super) async fn metrics(State(console): State<Arc<Console>>) -> Response {
             credential.measure(now);
         }
     }
-    if let Some(webhooks) = &console.webhooks {
-        webhooks.measure();
+    if let Some(webhooks) = console.webhooks.clone() {
+        // Reads from the disk. What it panics of shows in what is missing.
+        let _ = tokio::task::spawn_blocking(move || webhooks.measure()).await;
     }
     match console.metrics.render() {
         Ok(text) => ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),

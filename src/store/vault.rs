@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -27,6 +28,26 @@ impl Vault {
     /// It cannot be opened, or other users may write to it.
     pub fn file(&self, name: &str) -> Result<File, OpenError> {
         self.0.folder.open_or_make(name)
+    }
+
+    /// Makes a file of the folder, if there is none: whole, or not at all. Blocks.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn make<T>(
+        &self,
+        name: &str,
+        fill: impl FnOnce(File) -> io::Result<T>,
+    ) -> Result<(), OpenError> {
+        let folder = &self.0.folder;
+        if folder.has(name)? {
+            return Ok(());
+        }
+        folder.create(name, |file, draft| {
+            fill(file)
+                .map(drop)
+                .map_err(OpenError::failed("make", draft))
+        })
     }
 
     /// Where a file of the folder is, for messages.

@@ -10,7 +10,6 @@ use http::header::{
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Incoming};
-use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 use zeroize::Zeroizing;
@@ -18,7 +17,8 @@ use zeroize::Zeroizing;
 use super::delivery::Head;
 use super::listener::Listener;
 use super::queue::{Arrival, Id, Refusal};
-use super::verify::{Arrived, Unproved, verify};
+use super::room::Held;
+use super::verify::{Arrived, Unproved, glance, verify};
 use super::{Entry, HOOKS, Table, challenge};
 use crate::connection::webhook::Proof;
 use crate::problem::{Kind, Problem};
@@ -32,11 +32,11 @@ const CONTENT_DEADLINE: Duration = Duration::from_secs(60);
 /// How long the sender of a webhook that found no room is to wait.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// Content that is held at a time is counted in pieces of so many bytes.
-const PIECE: usize = 1024;
+/// The longest path with its query, in bytes: the target's own comes before it.
+const MAX_TARGET: usize = 16 << 10;
 
-/// So many of them are held at a time: who sends more waits. The longest that there may be fits.
-pub(super) const MAX_HELD: usize = (256 << 20) / PIECE;
+/// From so much content on, what is computed over it has a thread of its own, in bytes.
+const LONG: usize = 1 << 20;
 
 /// What a content has room for before any of it has arrived, in bytes.
 const AT_FIRST: usize = 64 << 10;
@@ -150,11 +150,20 @@ impl Listener {
                 Err(unproved) => Outcome::refused("unverified", unverified(&unproved)),
             };
         }
+        let long = parts
+            .uri
+            .path_and_query()
+            .map_or(0, |path| path.as_str().len());
+        if long > MAX_TARGET {
+            let detail = format!("path and query are longer than {MAX_TARGET} bytes");
+            return Outcome::refused("malformed", Problem::new(Kind::HeadTooLarge, detail));
+        }
+        // What needs no content is known before any is read.
+        if let Err(unproved) = glance(&endpoint.verify.proof, &parts.headers, query) {
+            return Outcome::refused("unverified", unverified(&unproved).closing());
+        }
         let head = Head::new(&parts.method, rest, query, &parts.headers);
-        let (packed, at, _held) = match self
-            .content(&head, content, endpoint.limits.request_body)
-            .await
-        {
+        let (packed, at, held) = match self.content(&head, content, entry).await {
             Ok(read) => read,
             Err((result, problem)) => return Outcome::refused(result, problem),
         };
@@ -169,7 +178,12 @@ impl Listener {
             headers: &parts.headers,
             body: &packed[at..],
         };
-        let mark = match verify(&endpoint.verify.proof, &arrived, now) {
+        let verified = || verify(&endpoint.verify.proof, &arrived, now);
+        let verified = match arrived.body.len() {
+            0..LONG => verified(),
+            _ => tokio::task::block_in_place(verified),
+        };
+        let mark = match verified {
             Ok(mark) => mark,
             Err(unproved) => return Outcome::refused("unverified", unverified(&unproved)),
         };
@@ -182,6 +196,7 @@ impl Listener {
             content: packed,
             limit: endpoint.limits.queue,
             at: now,
+            held: Some(held),
         };
         match self.door.queue.accept(arrival).await {
             Ok(id) => Outcome {
@@ -197,8 +212,9 @@ impl Listener {
         &self,
         head: &Head,
         mut content: Incoming,
-        limit: u64,
-    ) -> Result<(Zeroizing<Vec<u8>>, usize, SemaphorePermit<'_>), (&'static str, Problem)> {
+        entry: &Entry,
+    ) -> Result<(Zeroizing<Vec<u8>>, usize, Held), (&'static str, Problem)> {
+        let limit = entry.endpoint.limits.request_body;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let too_large = || {
             let detail = format!(
@@ -223,7 +239,9 @@ impl Listener {
             )
         };
         // Not more than what has arrived: to announce much is cheap.
-        let mut held = self.hold(0, until).await.ok_or_else(stalled)?;
+        let mut held = self
+            .room
+            .enter(&entry.part, entry.endpoint.limits.request_body);
         let mut packed = head.packed(lower.min(AT_FIRST));
         let at = packed.len();
         loop {
@@ -246,20 +264,15 @@ impl Listener {
             if length > limit {
                 return Err(too_large());
             }
-            if length > held.num_permits() * PIECE {
-                let more = self.hold(length - held.num_permits() * PIECE, until);
-                held.merge(more.await.ok_or_else(stalled)?);
+            if !held.reach(length) {
+                let detail = "too much content arrives at a time; send it later";
+                let problem = Problem::new(Kind::WebhookQueueFull, detail).closing();
+                return Err(("full", problem.retry_after(Some(RETRY))));
             }
             grow(&mut packed, data.len());
             packed.extend_from_slice(&data);
         }
         Ok((packed, at, held))
-    }
-
-    async fn hold(&self, bytes: usize, until: Instant) -> Option<SemaphorePermit<'_>> {
-        let pieces = u32::try_from(bytes.div_ceil(PIECE)).ok()?;
-        let held = timeout_at(until, self.held.acquire_many(pieces)).await;
-        held.ok()?.ok()
     }
 }
 

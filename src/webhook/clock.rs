@@ -3,7 +3,11 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+/// How long the clock is not looked at.
+const GLANCE: Duration = Duration::from_secs(30);
+const LEAST: Duration = Duration::from_millis(1);
 
 /// What tells the time, and waits for it.
 pub trait Clock: fmt::Debug + Send + Sync {
@@ -24,7 +28,11 @@ impl Clock for System {
     }
 
     fn until(&self, time: SystemTime) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        let left = time.duration_since(SystemTime::now()).unwrap_or_default();
-        Box::pin(tokio::time::sleep(left))
+        Box::pin(async move {
+            // Looked at again and again, as the system's time may be set meanwhile.
+            while let Ok(left) = time.duration_since(SystemTime::now()) {
+                tokio::time::sleep(left.clamp(LEAST, GLANCE)).await;
+            }
+        })
     }
 }

@@ -2,9 +2,11 @@
 //! several at a time, until their target has taken them.
 
 use std::collections::{HashSet, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -24,6 +26,9 @@ const LONGEST: Duration = Duration::from_secs(15 * 60);
 /// How many deliveries are under way at a time where order does not matter.
 const AT_A_TIME: usize = 16;
 
+/// With so much content under way, in bytes, no more is read.
+const UNDER_WAY: usize = 4 << 20;
+
 /// How many are read ahead where it does.
 const AHEAD: usize = 32;
 
@@ -37,6 +42,8 @@ pub(super) struct Means {
     pub(super) upstreams: Arc<Upstreams>,
     pub(super) proxy: Arc<Proxy>,
     pub(super) clock: Arc<dyn Clock>,
+    /// True from when on everything ends.
+    pub(super) stop: watch::Receiver<bool>,
 }
 
 /// Delivers what one endpoint takes.
@@ -49,8 +56,10 @@ pub(super) struct Courier {
     /// Under way, or taken and not yet noted.
     busy: HashSet<Id>,
     ahead: VecDeque<Ready>,
-    running: JoinSet<(Id, Outcome)>,
+    running: JoinSet<(Id, usize, Outcome)>,
     settling: JoinSet<Id>,
+    /// How much content is under way, in bytes.
+    under_way: usize,
     /// Whether the last attempt failed.
     fails: bool,
 }
@@ -73,6 +82,7 @@ impl Courier {
             ahead: VecDeque::new(),
             running: JoinSet::new(),
             settling: JoinSet::new(),
+            under_way: 0,
             fails: false,
         }
     }
@@ -82,6 +92,10 @@ impl Courier {
     pub(super) async fn run(mut self) {
         let gauge = self.means.queue.gauge(&self.name);
         let means = Arc::clone(&self.means);
+        let _alone = tokio::select! {
+            alone = gauge.alone.lock() => alone,
+            () = super::told(&mut self.stop) => return,
+        };
         let mut endpoint = Arc::clone(&self.settings.borrow_and_update());
         let mut way = Arc::new(Way::new(&endpoint, &means.upstreams, &means.proxy));
         loop {
@@ -95,11 +109,13 @@ impl Courier {
                 }
             };
             tokio::select! {
-                Some(ended) = self.running.join_next() => match ended {
-                    Ok((id, outcome)) => self.ended(&endpoint, id, outcome).await,
-                    // One that panicked is tried again, once nothing thinks that it is under way.
-                    Err(_) => self.busy.clear(),
-                },
+                Some(ended) = self.running.join_next() => {
+                    // What panics has an outcome, too.
+                    if let Ok((id, bytes, outcome)) = ended {
+                        self.under_way = self.under_way.saturating_sub(bytes);
+                        self.ended(&endpoint, id, outcome).await;
+                    }
+                }
                 Some(settled) = self.settling.join_next() => {
                     if let Ok(id) = settled {
                         self.busy.remove(&id);
@@ -119,7 +135,7 @@ impl Courier {
             }
         }
         while let Some(ended) = self.running.join_next().await {
-            if let Ok((id, outcome)) = ended {
+            if let Ok((id, _, outcome)) = ended {
                 self.ended(&endpoint, id, outcome).await;
             }
         }
@@ -138,7 +154,8 @@ impl Courier {
             Order::Any => (AT_A_TIME, AT_A_TIME),
         };
         let mut wake = None;
-        if has_more && self.running.len() < places && self.ahead.is_empty() {
+        let has_room = self.running.is_empty() || self.under_way < UNDER_WAY;
+        if has_more && has_room && self.running.len() < places && self.ahead.is_empty() {
             let except = self.busy.iter().copied().collect();
             let now = self.means.clock.now();
             let next = self
@@ -162,6 +179,7 @@ impl Courier {
             if !self.busy.insert(ready.id) {
                 continue;
             }
+            self.under_way += ready.content.as_ref().map_or(0, |content| content.len());
             let attempt = attempt(
                 Arc::clone(&self.means),
                 Arc::clone(endpoint),
@@ -218,35 +236,45 @@ async fn attempt(
     endpoint: Arc<Endpoint>,
     way: Arc<Way>,
     ready: Ready,
-) -> (Id, Outcome) {
+) -> (Id, usize, Outcome) {
     let Ready {
         id,
         attempts,
         content,
     } = ready;
-    let now = || means.clock.now();
-    let outcome = match content {
+    let began = means.clock.now();
+    let bytes = content.as_ref().map_or(0, |content| content.len());
+    let answer = match content {
         Some(content) => {
-            let answer = way.send(id, content, endpoint.timeout).await;
-            outcome(&endpoint, attempts, answer, now())
+            let sent = AssertUnwindSafe(way.send(id, content, endpoint.timeout));
+            // One that panics is no reason to forget the others.
+            let sent = sent.catch_unwind().await;
+            sent.unwrap_or_else(|_| Answer::none("a fault of keybearer itself; report it"))
         }
-        None => Outcome {
-            phase: Phase::Failed,
-            due: 0,
-            status: 0,
-            told: "what was kept of it cannot be read: it was changed, or sealed with another key"
-                .to_owned(),
-            at: now(),
+        None => Answer {
+            is_final: true,
+            ..Answer::none(
+                "what was kept of it cannot be read: it was changed, or sealed with another key",
+            )
         },
     };
-    (id, outcome)
+    let outcome = outcome(&endpoint, attempts, answer, began, means.clock.now());
+    (id, bytes, outcome)
 }
 
 /// What an answer means for a delivery that was tried so often before.
-fn outcome(endpoint: &Endpoint, attempts: u32, answer: Answer, now: SystemTime) -> Outcome {
+fn outcome(
+    endpoint: &Endpoint,
+    attempts: u32,
+    answer: Answer,
+    began: SystemTime,
+    now: SystemTime,
+) -> Outcome {
     let phase = match answer.status {
         200..=299 => Phase::Delivered,
-        _ if attempts.saturating_add(1) >= endpoint.max_attempts => Phase::Failed,
+        _ if answer.is_final || attempts.saturating_add(1) >= endpoint.max_attempts => {
+            Phase::Failed
+        }
         _ => Phase::Waiting,
     };
     let due = match phase {
@@ -258,6 +286,7 @@ fn outcome(endpoint: &Endpoint, attempts: u32, answer: Answer, now: SystemTime) 
         due,
         status: answer.status,
         told: answer.told,
+        began,
         at: now,
     }
 }
@@ -265,7 +294,8 @@ fn outcome(endpoint: &Endpoint, attempts: u32, answer: Answer, now: SystemTime) 
 /// Notes an outcome, as often as it takes: what is not noted is delivered again.
 async fn settle(means: Arc<Means>, endpoint: Arc<str>, id: Id, outcome: Outcome) -> Id {
     while let Err(error) = means.queue.settle(&endpoint, id, outcome.clone()).await {
-        if means.queue.is_closed() {
+        // Then it is delivered again.
+        if *means.stop.borrow() {
             break;
         }
         warn!(%endpoint, %id, %error, "What came of a webhook is not noted yet");

@@ -1,5 +1,6 @@
 //! The IDs that endpoints' URLs have: 128 random bits, made once and kept in the store.
 
+use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -12,7 +13,7 @@ use crate::store::{Key, Store, StoreError};
 const MOST: usize = 16;
 
 /// An endpoint's ID, and those it had that are still good.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ids {
     /// The one to hand out.
     pub current: Box<str>,
@@ -22,12 +23,27 @@ pub struct Ids {
 }
 
 /// An ID that was replaced.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Earlier {
     /// The ID.
     pub id: Box<str>,
     /// Until when it is good, in seconds since 1970.
     pub until: u64,
+}
+
+/// Who knows an ID can send.
+impl fmt::Debug for Ids {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ids").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Earlier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Earlier")
+            .field("until", &self.until)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why there is no ID.

@@ -13,17 +13,26 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::Door;
-use super::answer::MAX_HELD;
+use super::room::Room;
 use crate::proxy::serve::Bound;
 use crate::upstream::fault::chain;
 
 /// For a TLS handshake, and for each request's head.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long an answer may wait for its sender to take some of it.
+const WRITE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Larger heads are refused with 431: what is delivered through a connection has to pass the proxy's own
+/// limit, with what is added.
+const MAX_HEAD: usize = 48 << 10;
+const MAX_FIELDS: usize = 90;
 
 /// Connections at a time; others wait to be accepted.
 const MAX_CONNECTIONS: usize = 1024;
@@ -34,15 +43,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What arrives, and what it needs.
 pub(super) struct Listener {
     pub(super) door: Arc<Door>,
-    /// For content that was not yet checked.
-    pub(super) held: Semaphore,
+    /// For content on its way to the disk.
+    pub(super) room: Room,
 }
 
 impl Listener {
     pub(super) fn new(door: Arc<Door>) -> Arc<Self> {
         Arc::new(Self {
             door,
-            held: Semaphore::new(MAX_HELD),
+            room: Room::default(),
         })
     }
 
@@ -124,11 +133,16 @@ impl Listener {
             let listener = Arc::clone(&self);
             async move { Ok::<_, Infallible>(listener.answer(request).await) }
         });
+        // Answers are short: whoever takes none of them is not waited for.
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(WRITE_DEADLINE));
         let mut connection = pin!(
             http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_DEADLINE)
-                .serve_connection(TokioIo::new(stream), service)
+                .max_header_size(MAX_HEAD)
+                .max_headers(MAX_FIELDS)
+                .serve_connection(TokioIo::new(Box::pin(stream)), service)
         );
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,

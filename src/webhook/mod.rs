@@ -13,6 +13,7 @@ pub mod ids;
 mod listener;
 pub mod pretty;
 pub mod queue;
+pub(crate) mod room;
 mod send;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ use self::deliver::{Courier, Means};
 use self::ids::{Ids, NoId};
 use self::listener::Listener;
 use self::queue::{Fact, Gauge, Id, Phase, Queue, QueueError};
+use self::room::Part;
 use crate::config;
 use crate::connection::webhook::Endpoint;
 use crate::live::Reader;
@@ -68,6 +70,8 @@ pub struct Webhooks {
     /// Where it listens, as a URL.
     address: String,
     couriers: Mutex<HashMap<Arc<str>, watch::Sender<Arc<Endpoint>>>>,
+    /// For how long each endpoint's deliveries are kept, also of those that are not configured just now.
+    retain: Mutex<HashMap<Arc<str>, Duration>>,
     /// One change of IDs, or of what is in force, at a time.
     changing: tokio::sync::Mutex<()>,
     running: TaskTracker,
@@ -101,6 +105,8 @@ pub struct Entry {
     /// What it has in the queue.
     pub gauge: Arc<Gauge>,
     metrics: WebhookMetrics,
+    /// Its part of the memory for content.
+    part: Part,
 }
 
 /// An endpoint as it is shown.
@@ -148,6 +154,7 @@ impl Webhooks {
     ) -> Arc<Self> {
         let (reader, metrics, upstreams, proxy) = parts;
         let queue = Arc::new(queue);
+        let stop = watch::Sender::new(false);
         Arc::new(Self {
             door: Arc::new(Door {
                 table: ArcSwap::default(),
@@ -161,13 +168,15 @@ impl Webhooks {
                 upstreams: Arc::clone(upstreams),
                 proxy: Arc::clone(proxy),
                 clock,
+                stop: stop.subscribe(),
             }),
             store,
             address: address.address(),
             couriers: Mutex::default(),
+            retain: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
             running: TaskTracker::new(),
-            stop: watch::Sender::new(false),
+            stop,
         })
     }
 
@@ -222,8 +231,7 @@ impl Webhooks {
             published.mark_unchanged();
             let wanted = self.door.reader.take().webhooks.clone();
             let again = async {
-                if let Err(error) = self.put_in_force(wanted.as_ref()).await {
-                    error!(%error, "Endpoints for webhooks are not in force");
+                if self.put_in_force(wanted.as_ref()).await.is_err() {
                     tokio::time::sleep(PAUSE).await;
                 } else if published.changed().await.is_err() {
                     std::future::pending::<()>().await;
@@ -241,6 +249,7 @@ impl Webhooks {
         let before = self.door.table.load_full();
         let endpoints = wanted.map_or(&[][..], |wanted| &wanted.endpoints);
         let mut all = BTreeMap::new();
+        let mut failed = Ok(());
         for endpoint in endpoints {
             let known = before.entries.get(&endpoint.name);
             let entry = match known {
@@ -250,13 +259,26 @@ impl Webhooks {
                     ids: entry.ids.clone(),
                     gauge: Arc::clone(&entry.gauge),
                     metrics: entry.metrics.clone(),
+                    part: entry.part.clone(),
                 }),
-                None => Arc::new(Entry {
-                    ids: ids::of(&self.store, &endpoint.name).await?,
-                    gauge: self.door.queue.gauge(&endpoint.name),
-                    metrics: self.door.metrics.webhooks(&endpoint.name),
-                    endpoint: Arc::clone(endpoint),
-                }),
+                None => {
+                    let ids = match ids::of(&self.store, &endpoint.name).await {
+                        Ok(ids) => ids,
+                        Err(fault) => {
+                            // The others are none the worse for it.
+                            error!(endpoint = %endpoint.name, error = %fault, "Endpoint for webhooks is not in force");
+                            failed = Err(fault);
+                            continue;
+                        }
+                    };
+                    Arc::new(Entry {
+                        ids,
+                        gauge: self.door.queue.gauge(&endpoint.name),
+                        metrics: self.door.metrics.webhooks(&endpoint.name),
+                        endpoint: Arc::clone(endpoint),
+                        part: Part::default(),
+                    })
+                }
             };
             all.insert(Arc::clone(&endpoint.name), entry);
         }
@@ -273,8 +295,13 @@ impl Webhooks {
                 entry.metrics.forget();
             }
         }
+        self.retain.lock().extend(
+            endpoints
+                .iter()
+                .map(|endpoint| (Arc::clone(&endpoint.name), endpoint.retain)),
+        );
         self.door.table.store(Arc::new(table));
-        Ok(())
+        failed
     }
 
     /// Has each endpoint's deliveries brought by its own settings.
@@ -313,11 +340,9 @@ impl Webhooks {
             () = told(&mut stop) => return,
         }
         loop {
-            let table = self.door.table.load_full();
-            let retain = table.entries.iter();
-            let retain = retain.map(|(name, entry)| (Arc::clone(name), entry.endpoint.retain));
+            let retain = self.retain.lock().clone();
             let now = self.door.now();
-            let swept = self.door.queue.sweep(&retain.collect(), RETAIN, now).await;
+            let swept = self.door.queue.sweep(&retain, RETAIN, now).await;
             if let Err(error) = swept {
                 warn!(%error, "Old webhooks are not removed");
             }
@@ -433,6 +458,7 @@ impl Webhooks {
             endpoint: Arc::clone(&known.endpoint),
             gauge: Arc::clone(&known.gauge),
             metrics: known.metrics.clone(),
+            part: known.part.clone(),
         });
         let mut all = before.entries.clone();
         all.insert(Arc::clone(&known.endpoint.name), Arc::clone(&entry));

@@ -238,11 +238,6 @@ impl Queue {
         self.shared.gauge(endpoint)
     }
 
-    /// Whether nothing is written any more.
-    pub fn is_closed(&self) -> bool {
-        self.operations.lock().is_none()
-    }
-
     /// Lets the writer write what it was given, and ends it. Blocks.
     pub fn close(&self) {
         self.operations.lock().take();

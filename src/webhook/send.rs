@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, ORIGIN, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Body;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
@@ -38,9 +39,14 @@ const OF_BROWSERS: [HeaderName; 5] = [
 /// The longest answer that is read, in bytes; of a longer one nothing is wanted either.
 const MAX_ANSWER: usize = 64 << 10;
 
+/// The longest text that is kept of what went wrong, in characters.
+const LONGEST_TOLD: usize = 500;
+
 /// What came of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
+    /// Whether another attempt would end alike.
+    pub(super) is_final: bool,
     /// 0 where there was none.
     pub(super) status: u16,
     /// What went wrong, and what to do; empty if nothing did.
@@ -93,7 +99,7 @@ impl Way {
         limit: Duration,
     ) -> Answer {
         let Some((head, at)) = Head::unpacked(&content) else {
-            return Answer::none("what was kept of it makes no sense");
+            return Answer::unsendable();
         };
         let body = Bytes::from_owner(content).slice(at..);
         let sent = async {
@@ -116,11 +122,22 @@ impl Way {
 }
 
 impl Answer {
-    fn none(told: impl Into<String>) -> Self {
+    pub(super) fn none(told: impl Into<String>) -> Self {
         Self {
+            is_final: false,
             status: 0,
-            told: told.into(),
+            told: told.into().chars().take(LONGEST_TOLD).collect(),
             retry_after: None,
+        }
+    }
+
+    /// What no other attempt could send, either.
+    fn unsendable() -> Self {
+        Self {
+            is_final: true,
+            ..Self::none(
+                "no request can be made of it: its path or a field is too long, or what was kept of it makes no sense",
+            )
         }
     }
 
@@ -136,10 +153,14 @@ impl Answer {
             _ => format!("answered {status}; its own log says why"),
         };
         let retry_after = headers.get(RETRY_AFTER).and_then(|value| {
-            let seconds = value.to_str().ok()?.parse().ok()?;
-            Some(Duration::from_secs(seconds))
+            let text = value.to_str().ok()?;
+            // Seconds, or a date (RFC 9110 section 10.2.3).
+            let date = || httpdate::parse_http_date(text).ok()?.elapsed().err();
+            let seconds = text.parse().ok().map(Duration::from_secs);
+            seconds.or_else(|| Some(date()?.duration()))
         });
         Self {
+            is_final: false,
             status: status.as_u16(),
             told,
             retry_after,
@@ -155,10 +176,10 @@ async fn direct(
     body: Bytes,
     limit: Duration,
 ) -> Answer {
-    let target = joined(url.path(), head);
+    let target = joined(url.path(), url.ends_with_slash(), head);
     let request = request(head, id, target, url.host_field(), Content::held(body));
     let Some(request) = request else {
-        return Answer::none("it makes no request");
+        return Answer::unsendable();
     };
     // The attempt as a whole ends before.
     let patience = limit.saturating_mul(2);
@@ -195,54 +216,63 @@ async fn through(
     let Some(live) = live else {
         return Answer::none(format!("there is no connection `{name}` any more"));
     };
-    let target = joined(&format!("{}{path}", live.connection.prefix.as_str()), head);
+    let ends_with_slash = path.ends_with('/');
+    let path = path.trim_end_matches('/');
+    let base = format!("{}{path}", live.connection.prefix.as_str());
+    let target = joined(&base, ends_with_slash, head);
     if let Some(other) = inward::routed_elsewhere(proxy, &live, &target) {
         return Answer::none(format!(
             "requests of this path go to the connection `{other}`, by its `hosts` or its longer prefix"
         ));
     }
     let Ok(host) = HeaderValue::try_from(inward::host()) else {
-        return Answer::none("it makes no request");
+        return Answer::unsendable();
     };
     let Some(mut request) = request(head, id, target, host, Full::new(body)) else {
-        return Answer::none("it makes no request");
+        return Answer::unsendable();
     };
     for name in OF_BROWSERS {
         request.headers_mut().remove(name);
     }
     match inward::exchange(proxy, request).await {
-        Ok(response) => answered(response).await,
+        Ok(response) => told_by_proxy(response).await,
         Err(error) => Answer::none(format!("it was not answered: {error}")),
     }
 }
 
-async fn answered<B: Body>(response: http::Response<B>) -> Answer
+/// What a target answered.
+async fn answered<B: Body>(response: Response<B>) -> Answer
 where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let (head, content) = response.into_parts();
+    // Read, so that the connection can be used again.
+    let _ = Limited::new(content, MAX_ANSWER).collect().await;
+    Answer::of(head.status, &head.headers)
+}
+
+/// The same by way of the proxy, which may have answered by itself.
+async fn told_by_proxy(response: Response<Incoming>) -> Answer {
     #[derive(Deserialize)]
     struct Told {
         detail: String,
     }
     let (head, content) = response.into_parts();
     let mut answer = Answer::of(head.status, &head.headers);
-    // Read, so that the connection can be used again.
     let content = Limited::new(content, MAX_ANSWER).collect().await;
     let ours = |value: &HeaderValue| value.as_bytes().starts_with(b"keybearer;");
-    if head.headers.get_all(PROXY_STATUS).iter().any(ours) {
-        let content = content
-            .map(|content| content.to_bytes())
-            .unwrap_or_default();
-        if let Ok(Told { detail }) = serde_json::from_slice(&content) {
-            answer.told = detail;
-        }
+    if head.headers.get_all(PROXY_STATUS).iter().any(ours)
+        && let Ok(content) = content
+        && let Ok(Told { detail }) = serde_json::from_slice(&content.to_bytes())
+    {
+        answer.told = detail.chars().take(LONGEST_TOLD).collect();
     }
     answer
 }
 
 /// The target's path, what followed the endpoint's ID, and the query, byte for byte.
-fn joined(base: &str, head: &Head) -> String {
-    let slash = match base.is_empty() && head.rest.is_empty() {
+fn joined(base: &str, ends_with_slash: bool, head: &Head) -> String {
+    let slash = match head.rest.is_empty() && (base.is_empty() || ends_with_slash) {
         true => "/",
         false => "",
     };

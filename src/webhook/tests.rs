@@ -119,7 +119,12 @@ fn config(folder: &std::path::Path, url: &str) -> Config {
     config::load(&location, &Process).result.unwrap()
 }
 
-fn means(config: &Config, queue: Queue, clock: Arc<dyn Clock>) -> (Arc<Means>, Metrics) {
+fn means(
+    config: &Config,
+    queue: Queue,
+    clock: Arc<dyn Clock>,
+    stop: &watch::Sender<bool>,
+) -> (Arc<Means>, Metrics) {
     let metrics = Metrics::new().unwrap();
     let upstreams = Arc::new(Upstreams::default());
     let credentials = Credentials::new(
@@ -141,6 +146,7 @@ fn means(config: &Config, queue: Queue, clock: Arc<dyn Clock>) -> (Arc<Means>, M
         upstreams,
         proxy: Proxy::new(reader, &metrics),
         clock,
+        stop: stop.subscribe(),
     };
     (Arc::new(means), metrics)
 }
@@ -155,6 +161,7 @@ async fn accept(means: &Means, endpoint: &Endpoint, number: usize) {
         content,
         limit: endpoint.limits.queue,
         at: means.clock.now(),
+        held: None,
     };
     means.queue.accept(arrival).await.unwrap();
 }
@@ -177,8 +184,8 @@ async fn ten_minutes_without_a_target_lose_nothing() {
     let queue = Queue::open(store.vault().unwrap()).unwrap();
     let began = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
     let clock = Arc::new(Manual(watch::Sender::new(began)));
-    let (means, metrics) = means(&config, queue, Arc::clone(&clock) as Arc<dyn Clock>);
     let stop = watch::Sender::new(false);
+    let (means, metrics) = means(&config, queue, Arc::clone(&clock) as Arc<dyn Clock>, &stop);
     let mut couriers = Vec::new();
     let mut settings = Vec::new();
     let endpoints = &config.webhooks.as_ref().unwrap().endpoints;
@@ -230,13 +237,17 @@ async fn ten_minutes_without_a_target_lose_nothing() {
     assert_eq!(failed.unwrap().len(), 20);
     assert_eq!(target.took.lock().len(), 0);
     target.is_up.store(true, SeqCst);
-    clock.advance(Duration::from_secs(20 * 60));
     let empty = || {
         ["ordered", "any"]
             .iter()
             .all(|name| means.queue.oldest(name).unwrap().is_none())
     };
-    eventually("everything to be delivered", empty).await;
+    // Some of the last failures may be told only now: those are due later.
+    while !empty() {
+        clock.advance(Duration::from_secs(20 * 60));
+        let tried = || empty() || tried();
+        eventually("attempts to be made", tried).await;
+    }
     let took = target.took.lock().clone();
     let expected: Vec<_> = (0..20)
         .map(|number| format!("POST /ordered {number}."))

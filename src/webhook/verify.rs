@@ -20,8 +20,12 @@ use zeroize::Zeroizing;
 use crate::connection::webhook::{Algorithm, Encoding, Hmac, Part, Proof, Signed};
 use crate::secret::Secret;
 
+const STRIPE: HeaderName = HeaderName::from_static("stripe-signature");
+/// Of Standard Webhooks.
+const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+
 /// A request as its sender signed it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Arrived<'a> {
     /// Its method.
     pub method: &'a Method,
@@ -42,6 +46,8 @@ pub struct Mark {
     pub digest: [u8; 16],
     /// From when on its time alone refuses it.
     pub until: SystemTime,
+    /// Whether a later attempt of the sender has the same, with a later time.
+    pub renews: bool,
 }
 
 /// Why nothing is proved, for whoever configured the sender.
@@ -85,20 +91,44 @@ pub fn verify(
 ) -> Result<Option<Mark>, Unproved> {
     match proof {
         Proof::None => Ok(None),
-        Proof::Basic { username, password } => basic(arrived, username, password).map(|()| None),
-        Proof::Header { name, secret } => {
-            let given = one(arrived.headers, name)?;
-            same(given.as_bytes(), secret.expose().as_bytes(), || shown(name)).map(|()| None)
+        Proof::Basic { username, password } => {
+            basic(arrived.headers, username, password).map(|()| None)
         }
-        Proof::Query { name, secret } => query(arrived, name, secret).map(|()| None),
+        Proof::Header { name, secret } => header(arrived.headers, name, secret).map(|()| None),
+        Proof::Query { name, secret } => {
+            let query = arrived.path.split_once('?').map_or("", |(_, query)| query);
+            parameter(query, name, secret).map(|()| None)
+        }
         Proof::Hmac(settings) => keyed(settings, arrived, now),
         Proof::Stripe(signed) => stripe(signed, arrived, now).map(Some),
         Proof::Standard(signed) => standard(signed, arrived, now).map(Some),
     }
 }
 
-fn basic(arrived: &Arrived<'_>, username: &Secret, password: &Secret) -> Result<(), Unproved> {
-    let given = text(arrived.headers, &AUTHORIZATION)?;
+/// What can be said before the content is there: whether a proof that needs none of it holds, and whether
+/// one that does is there at all.
+///
+/// # Errors
+/// Nothing will be proved.
+pub fn glance(proof: &Proof, headers: &HeaderMap, query: Option<&str>) -> Result<(), Unproved> {
+    match proof {
+        Proof::None => Ok(()),
+        Proof::Basic { username, password } => basic(headers, username, password),
+        Proof::Header { name, secret } => header(headers, name, secret),
+        Proof::Query { name, secret } => parameter(query.unwrap_or_default(), name, secret),
+        Proof::Hmac(settings) => one(headers, &settings.header).map(drop),
+        Proof::Stripe(_) => one(headers, &STRIPE).map(drop),
+        Proof::Standard(_) => one(headers, &SIGNATURE).map(drop),
+    }
+}
+
+fn header(headers: &HeaderMap, name: &HeaderName, secret: &Secret) -> Result<(), Unproved> {
+    let given = one(headers, name)?.as_bytes();
+    same(given, secret.expose().as_bytes(), || shown(name))
+}
+
+fn basic(headers: &HeaderMap, username: &Secret, password: &Secret) -> Result<(), Unproved> {
+    let given = text(headers, &AUTHORIZATION)?;
     let malformed = || Unproved::Malformed(shown(&AUTHORIZATION));
     let (scheme, encoded) = given.split_once(' ').ok_or_else(malformed)?;
     if !scheme.eq_ignore_ascii_case("basic") {
@@ -111,9 +141,8 @@ fn basic(arrived: &Arrived<'_>, username: &Secret, password: &Secret) -> Result<
     same(&decoded, expected.as_bytes(), || shown(&AUTHORIZATION))
 }
 
-fn query(arrived: &Arrived<'_>, name: &str, secret: &Secret) -> Result<(), Unproved> {
+fn parameter(query: &str, name: &str, secret: &Secret) -> Result<(), Unproved> {
     let what = || format!("query parameter `{name}`").into();
-    let query = arrived.path.split_once('?').map_or("", |(_, query)| query);
     let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == name);
     let (_, given) = values.next().ok_or_else(|| Unproved::Absent(what()))?;
     if values.next().is_some() {
@@ -172,9 +201,8 @@ fn keyed(
 
 /// `Stripe-Signature: t=TIME,v1=DIGEST,…`: one time, and a digest for each secret that is in use.
 fn stripe(signed: &Signed, arrived: &Arrived<'_>, now: SystemTime) -> Result<Mark, Unproved> {
-    const HEADER: HeaderName = HeaderName::from_static("stripe-signature");
-    let malformed = || Unproved::Malformed(shown(&HEADER));
-    let given = text(arrived.headers, &HEADER)?;
+    let malformed = || Unproved::Malformed(shown(&STRIPE));
+    let given = text(arrived.headers, &STRIPE)?;
     let items = || given.split(',').filter_map(|item| item.split_once('='));
     let mut times = items().filter_map(|(key, value)| (key.trim() == "t").then_some(value));
     let written = times.next().ok_or_else(malformed)?;
@@ -185,7 +213,7 @@ fn stripe(signed: &Signed, arrived: &Arrived<'_>, now: SystemTime) -> Result<Mar
     let tag = tag(&key, &[written.as_bytes(), b".", arrived.body]);
     let mut digests = items().filter_map(|(key, value)| (key.trim() == "v1").then_some(value));
     if !digests.any(|digest| is_written(digest, tag.as_ref(), Encoding::Hex)) {
-        return Err(Unproved::Wrong(shown(&HEADER)));
+        return Err(Unproved::Wrong(shown(&STRIPE)));
     }
     let time = time(written).ok_or_else(malformed)?;
     let until = within(time, signed.tolerance, now)?;
@@ -196,7 +224,6 @@ fn stripe(signed: &Signed, arrived: &Arrived<'_>, now: SystemTime) -> Result<Mar
 fn standard(signed: &Signed, arrived: &Arrived<'_>, now: SystemTime) -> Result<Mark, Unproved> {
     const ID: HeaderName = HeaderName::from_static("webhook-id");
     const TIME: HeaderName = HeaderName::from_static("webhook-timestamp");
-    const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
     let id = one(arrived.headers, &ID)?;
     let written = text(arrived.headers, &TIME)?;
     let given = text(arrived.headers, &SIGNATURE)?;
@@ -213,7 +240,10 @@ fn standard(signed: &Signed, arrived: &Arrived<'_>, now: SystemTime) -> Result<M
     let time = time(written).ok_or_else(|| Unproved::Malformed(shown(&TIME)))?;
     let until = within(time, signed.tolerance, now)?;
     // An attempt to send it again has another time, and another signature.
-    Ok(Mark::of(id.as_bytes(), until))
+    Ok(Mark {
+        renews: true,
+        ..Mark::of(id.as_bytes(), until)
+    })
 }
 
 impl Mark {
@@ -221,7 +251,11 @@ impl Mark {
         let hash = digest(&SHA256, what);
         let mut digest = [0; 16];
         digest.copy_from_slice(&hash.as_ref()[..16]);
-        Self { digest, until }
+        Self {
+            digest,
+            until,
+            renews: false,
+        }
     }
 }
 

@@ -313,3 +313,96 @@ async fn an_answer_that_is_long_or_late_is_no_harm() {
     super::wait_for(&keybearer, "hook", "delivered", 3).await;
     assert_eq!(target.count(), 3);
 }
+
+#[tokio::test]
+async fn the_slash_at_a_targets_end_stays() {
+    let target = Upstream::start().await;
+    let app = connection("app", &target.url("/base"), "");
+    let endpoints = [
+        open("url", &target.url("/hooks/")),
+        "[webhooks.endpoints.connection]\nconnection = \"app\"\npath = \"/in/\"\nverify = { type = \"none\" }\n"
+            .to_owned(),
+    ];
+    let tables = app + &tables(&endpoints.concat());
+    let keybearer = Setup::new().tables(&tables).start().await;
+    for (name, expected) in [
+        ("url", ["/hooks/", "/hooks/x"]),
+        ("connection", ["/base/in/", "/base/in/x"]),
+    ] {
+        let path = path(&keybearer, name).await;
+        for (rest, expected) in ["", "/x"].into_iter().zip(expected) {
+            let request = webhook(&keybearer, &format!("{path}{rest}"), "{}");
+            assert_eq!(request.send().await.status, 202);
+            target.wait_for_requests(1).await;
+            assert_eq!(target.take()[0].target(), expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn long_content_that_never_ends_takes_no_room_from_others() {
+    let target = Upstream::start().await;
+    let endpoints = open("hook", &target.url("/")) + &open("other", &target.url("/"));
+    let keybearer = start(&endpoints).await;
+    let hook = path(&keybearer, "hook").await;
+    let other = path(&keybearer, "other").await;
+    // Three of them have all that one endpoint may have.
+    let mut slow = Vec::new();
+    for _ in 0..6 {
+        let mut client = RawClient::connect(keybearer.webhooks()).await;
+        let head = format!("POST {hook} HTTP/1.1\r\nHost: x\r\nContent-Length: 26214400\r\n\r\n");
+        client.send(head).await;
+        client.send(vec![b'x'; 24 << 20]).await;
+        slow.push(client);
+    }
+    let refused = async || {
+        let metrics = keybearer.metrics().await;
+        let labels = [("endpoint", "hook"), ("result", "full")];
+        let full = metrics.value("keybearer_webhooks_received_total", &labels);
+        (full >= Some(3.0)).then_some(())
+    };
+    eventually("what finds no room to be turned away", refused).await;
+    let long = "x".repeat(20 << 20);
+    for (path, content) in [(&hook, "short"), (&other, "short"), (&other, &*long)] {
+        let answer = within("an answer", webhook(&keybearer, path, content).send()).await;
+        assert_eq!(answer.status, 202, "{answer:?}");
+    }
+    // Those that have room come to their end.
+    let mut accepted = 0;
+    for mut client in slow {
+        client.send(vec![b'x'; 1 << 20]).await;
+        let answer = client.try_response_to("POST").await;
+        accepted += usize::from(answer.is_some_and(|answer| answer.status == 202));
+    }
+    assert!(accepted >= 2, "{accepted}");
+}
+
+#[tokio::test]
+async fn who_takes_no_answer_is_let_go() {
+    let target = Upstream::start().await;
+    let keybearer = start(&open("hook", &target.url("/"))).await;
+    path(&keybearer, "hook").await;
+    let mut client = RawClient::connect_narrow(keybearer.webhooks()).await;
+    let requests = "GET /x HTTP/1.1\r\nHost: x\r\n\r\n".repeat(200_000);
+    // It ends by a close, as nothing is read of the answers.
+    let written = tokio::time::timeout(Duration::from_secs(60), client.send(requests));
+    written.await.expect("an end of patience");
+}
+
+#[tokio::test]
+async fn heads_that_could_not_be_delivered_are_refused() {
+    let target = Upstream::start().await;
+    let keybearer = start(&open("hook", &target.url("/"))).await;
+    let path = path(&keybearer, "hook").await;
+    let long = format!("{path}?{}", "x".repeat(17 << 10));
+    let answer = webhook(&keybearer, &long, "{}").send().await;
+    answer.problem(431, "head-too-large", "http_request_error");
+    let large = webhook(&keybearer, &path, "{}").header("X-Large", &"x".repeat(60 << 10));
+    assert_eq!(large.send().await.status, 431);
+    let mut many = webhook(&keybearer, &path, "{}");
+    for number in 0..95 {
+        many = many.header(&format!("X-{number}"), "1");
+    }
+    assert_eq!(many.send().await.status, 431);
+    assert_eq!(webhook(&keybearer, &path, "{}").send().await.status, 202);
+}

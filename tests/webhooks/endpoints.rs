@@ -1,7 +1,7 @@
 //! Endpoints across reloads, restarts and rotations.
 
 use super::{deliveries, endpoint, open, path, start, tables, told, wait_for, webhook};
-use crate::harness::{Answer, Setup, Upstream, eventually};
+use crate::harness::{Answer, Gate, Setup, Step, Upstream, eventually};
 
 #[tokio::test]
 async fn an_endpoint_keeps_its_id_its_queue_and_its_place() {
@@ -134,4 +134,65 @@ async fn a_queue_that_is_damaged_is_told_and_left_alone() {
     assert!(exit.stderr.contains("move it away"), "{}", exit.stderr);
     let left = std::fs::read_to_string(setup.path("store/webhooks.redb")).unwrap();
     assert!(left.starts_with("no database"));
+}
+
+#[tokio::test]
+async fn an_endpoint_that_comes_back_at_once_keeps_its_order() {
+    let target = Upstream::start().await;
+    let gate = Gate::new();
+    let slow = Answer(vec![
+        Step::Read,
+        Step::Wait(gate.clone()),
+        Step::Send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".into()),
+    ]);
+    target.on_each("/hook", [slow, Answer::ok("")]);
+    let hook = open("hook", &target.url("/hook"));
+    let keybearer = start(&hook).await;
+    let path = path(&keybearer, "hook").await;
+    for content in ["1", "2"] {
+        assert_eq!(webhook(&keybearer, &path, content).send().await.status, 202);
+    }
+    target.wait_for_requests(1).await;
+    // Away and back, while the first delivery is under way.
+    keybearer
+        .reconfigure(&tables(&open("other", &target.url("/other"))))
+        .await;
+    let gone = async || {
+        let told = keybearer.ask("GET", "/api/webhooks/hook").send().await;
+        (told.status == 404).then_some(())
+    };
+    eventually("the endpoint to be gone", gone).await;
+    keybearer.reconfigure(&tables(&hook)).await;
+    assert_eq!(super::path(&keybearer, "hook").await, path);
+    assert_eq!(webhook(&keybearer, &path, "3").send().await.status, 202);
+    assert_eq!(target.count(), 1, "nothing overtakes the one under way");
+    gate.open();
+    wait_for(&keybearer, "hook", "delivered", 3).await;
+    let texts: Vec<_> = target
+        .requests()
+        .iter()
+        .map(|it| it.text().to_owned())
+        .collect();
+    assert_eq!(texts, ["1", "2", "3"]);
+}
+
+#[tokio::test]
+async fn a_queue_that_is_moved_away_is_told_and_nothing_is_lost_into_it() {
+    let target = Upstream::start().await;
+    let keybearer = start(&open("hook", &target.url("/"))).await;
+    let path = path(&keybearer, "hook").await;
+    assert_eq!(webhook(&keybearer, &path, "1").send().await.status, 202);
+    wait_for(&keybearer, "hook", "delivered", 1).await;
+    let store = keybearer.setup().path("store");
+    std::fs::rename(store.join("webhooks.redb"), store.join("moved.redb")).unwrap();
+    let answer = webhook(&keybearer, &path, "2").send().await;
+    answer.problem(503, "webhook-not-kept", "proxy_internal_error");
+    assert_eq!(answer.header("retry-after"), Some("30"));
+    keybearer.logged(&["was moved, removed or replaced"]).await;
+    // A new one is made, and the next finds its place there.
+    let taken = async || (webhook(&keybearer, &path, "3").send().await.status == 202).then_some(());
+    eventually("a new queue", taken).await;
+    target.wait_for_requests(2).await;
+    assert_eq!(target.last().text(), "3");
+    assert!(store.join("webhooks.redb").exists());
 }

@@ -256,7 +256,7 @@ impl<'a> Compiler<'a, '_> {
                 .parse("path", |text| {
                     Prefix::parse(text).map_err(|error| told(&error))
                 })
-                .map(|path| path.as_str().into()),
+                .map(|_| section.text("path").map_or("", |path| path.text).into()),
             false => Some(Box::default()),
         };
         let written = section.text("connection")?;

@@ -10,6 +10,7 @@ use uuid::{NoContext, Timestamp, Uuid};
 use zeroize::Zeroizing;
 
 use super::tables::Columns;
+use crate::webhook::room::Held;
 use crate::webhook::verify::Mark;
 
 /// A delivery's name: it sorts by arrival (UUID version 7, RFC 9562 section 5.7).
@@ -52,7 +53,6 @@ impl FromStr for Id {
 }
 
 /// What has proved itself, and is to be kept.
-#[derive(Debug)]
 pub struct Arrival {
     /// The endpoint's name.
     pub endpoint: Arc<str>,
@@ -64,6 +64,17 @@ pub struct Arrival {
     pub limit: u64,
     /// When it arrived.
     pub at: SystemTime,
+    /// What its content has of the memory for that.
+    pub held: Option<Held>,
+}
+
+/// Not what it says.
+impl fmt::Debug for Arrival {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arrival")
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why an arrival is not kept.
@@ -176,12 +187,13 @@ pub struct Outcome {
     pub status: u16,
     /// What went wrong.
     pub told: String,
-    /// When that was.
+    /// When it began.
+    pub began: SystemTime,
+    /// When it ended.
     pub at: SystemTime,
 }
 
 /// A delivery that is to be tried.
-#[derive(Debug)]
 pub struct Ready {
     /// Its name.
     pub id: Id,
@@ -189,6 +201,16 @@ pub struct Ready {
     pub attempts: u32,
     /// What is sent; none if it can no longer be read.
     pub content: Option<Zeroizing<Vec<u8>>>,
+}
+
+/// Not what it says.
+impl fmt::Debug for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ready")
+            .field("id", &self.id)
+            .field("attempts", &self.attempts)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What there is to do for an endpoint.

@@ -1,11 +1,15 @@
 //! What the queue's writer and its readers share: the database, and what each endpoint has in it.
 
 use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use redb::{Database, ReadableDatabase};
 use tokio::sync::Notify;
 
@@ -18,6 +22,9 @@ use crate::store::{OpenError, Vault};
 /// The database's file, in the store's folder.
 pub(super) const FILE: &str = "webhooks.redb";
 
+/// How far ahead an attempt may be, in milliseconds: an hour that a target may ask for, and a fifth more.
+const FURTHEST: u64 = 75 * 60 * 1000;
+
 /// Of the database's pages; the system keeps more of them.
 const CACHE: usize = 16 << 20;
 
@@ -28,6 +35,8 @@ pub struct Gauge {
     bytes: AtomicU64,
     /// Rung when there is more to deliver.
     pub(in crate::webhook) changed: Notify,
+    /// Of the one who delivers: an endpoint that comes back waits until what was under way has ended.
+    pub(in crate::webhook) alone: tokio::sync::Mutex<()>,
 }
 
 impl Gauge {
@@ -49,6 +58,8 @@ pub(super) struct Shared {
     /// None after a failure, until the next write.
     database: RwLock<Option<Arc<Database>>>,
     gauges: RwLock<HashMap<Arc<str>, Arc<Gauge>>>,
+    /// Device and inode of the file that is open.
+    identity: Mutex<Option<(u64, u64)>>,
 }
 
 // === impl Shared ===
@@ -60,6 +71,7 @@ impl Shared {
             vault,
             database: RwLock::default(),
             gauges: RwLock::default(),
+            identity: Mutex::default(),
         }
     }
 
@@ -79,6 +91,12 @@ impl Shared {
 
     pub(super) fn close(&self) {
         *self.database.write() = None;
+    }
+
+    /// Whether another file, or none, is where the open one was.
+    pub(super) fn is_moved(&self) -> bool {
+        let there = fs::metadata(&*self.path).map(|there| (there.dev(), there.ino()));
+        there.ok() != *self.identity.lock()
     }
 
     pub(super) fn closed(&self) -> QueueError {
@@ -123,7 +141,8 @@ impl Shared {
             if except.contains(&Id(id)) {
                 return true;
             }
-            if due > now {
+            // No attempt is put off for longer: the clock was set back since.
+            if due > now && due - now <= FURTHEST {
                 next.wake = Some(due);
                 return false;
             }
@@ -174,22 +193,46 @@ impl Shared {
 }
 
 pub(super) fn open(shared: &Shared) -> Result<Database, QueueError> {
-    let opened = || -> Result<Database, String> {
-        let file = shared
-            .vault
-            .file(FILE)
-            .map_err(|error: OpenError| error.to_string())?;
-        let told = |error: redb::Error| {
-            format!(
-                "`{}` is damaged ({error}); move it away: what was not delivered is in it",
-                shared.path.display()
-            )
-        };
-        let backend = redb::backends::FileBackend::new(file);
-        let mut builder = Database::builder();
-        builder.set_cache_size(CACHE);
-        let database = backend.and_then(|backend| builder.create_with_backend(backend));
-        database.map_err(|error| told(error.into()))
+    let vault = &shared.vault;
+    let told = |error: OpenError| QueueError::NotOpened(error.to_string());
+    let failed = |error: redb::Error| {
+        let path = shared.path.display();
+        QueueError::NotOpened(match error {
+            redb::Error::DatabaseAlreadyOpen => format!("`{path}` is still open"),
+            redb::Error::Io(error) if !is_nonsense(&error) => format!("`{path}`: {error}"),
+            error => format!(
+                "`{path}` is damaged ({error}); move it away: what was not delivered is in it"
+            ),
+        })
     };
-    opened().map_err(QueueError::NotOpened)
+    // Made whole or not at all: a crash leaves no half of it.
+    vault
+        .make(FILE, |file| create(file).map_err(io::Error::other))
+        .map_err(told)?;
+    let file = vault.file(FILE).map_err(told)?;
+    let metadata = file
+        .metadata()
+        .map_err(|error| failed(redb::Error::Io(error)))?;
+    // redb checks what it reads, but asserts some of it.
+    let database = catch_unwind(AssertUnwindSafe(|| create(file)));
+    let database =
+        database.unwrap_or_else(|_| Err(redb::Error::Corrupted("unreadable".to_owned())));
+    let database = database.map_err(failed)?;
+    *shared.identity.lock() = Some((metadata.dev(), metadata.ino()));
+    Ok(database)
+}
+
+fn create(file: File) -> Result<Database, redb::Error> {
+    let backend = redb::backends::FileBackend::new(file)?;
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE);
+    Ok(builder.create_with_backend(backend)?)
+}
+
+/// Of the kinds by which redb tells that what it has read makes no sense.
+fn is_nonsense(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof
+    )
 }

@@ -11,6 +11,7 @@ use redb::{ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransac
 
 use super::{Arrival, Fact, Id, Outcome, Phase, Refusal, millis};
 use crate::store::Vault;
+use crate::webhook::verify::Mark;
 
 /// A sealed content by its ID, with the endpoint's name.
 pub(super) const CONTENTS: TableDefinition<'_, u128, (&str, &[u8])> =
@@ -79,7 +80,11 @@ impl<'t> Tables<'t> {
         let endpoint = &*arrival.endpoint;
         if let Some(mark) = &arrival.mark {
             let until = self.seen.get((endpoint, mark.digest))?;
-            if until.is_some_and(|until| until.value() > millis(arrival.at)) {
+            let until = until.map(|until| until.value());
+            if until.is_some_and(|until| until > millis(arrival.at)) {
+                if mark.renews {
+                    self.remember(endpoint, mark)?;
+                }
                 return Ok(Err(Refusal::Replayed));
             }
         }
@@ -93,13 +98,7 @@ impl<'t> Tables<'t> {
             return Ok(Err(Refusal::Full));
         }
         if let Some(mark) = &arrival.mark {
-            let until = millis(mark.until);
-            let before = self.seen.insert((endpoint, mark.digest), until)?;
-            let before = before.map(|before| before.value());
-            if let Some(before) = before {
-                self.forget.remove((before, endpoint, mark.digest))?;
-            }
-            self.forget.insert((until, endpoint, mark.digest), ())?;
+            self.remember(endpoint, mark)?;
         }
         self.contents.insert(id.0, (endpoint, sealed.as_slice()))?;
         let fact = Fact {
@@ -113,6 +112,19 @@ impl<'t> Tables<'t> {
         stock.waiting += 1;
         stock.bytes += size;
         Ok(Ok(()))
+    }
+
+    /// Remembers a mark until its time, or the one that is known if that is later.
+    fn remember(&mut self, endpoint: &str, mark: &Mark) -> Result<(), redb::Error> {
+        let key = (endpoint, mark.digest);
+        let before = self.seen.get(key)?.map(|before| before.value());
+        let until = millis(mark.until).max(before.unwrap_or_default());
+        if let Some(before) = before {
+            self.forget.remove((before, endpoint, mark.digest))?;
+        }
+        self.seen.insert(key, until)?;
+        self.forget.insert((until, endpoint, mark.digest), ())?;
+        Ok(())
     }
 
     /// Whether an endpoint may have so many bytes more: what was delivered makes room, the oldest first.
@@ -165,12 +177,14 @@ impl<'t> Tables<'t> {
             return Ok(());
         }
         self.due.remove((&**endpoint, fact.due, id.0))?;
+        // Somebody wanted it at once while the attempt was made.
+        let is_wanted = fact.attempts > 0 && fact.due == 0 && fact.changed > millis(outcome.began);
         fact.attempts = fact.attempts.saturating_add(1);
         fact.changed = now;
         fact.status = outcome.status;
         outcome.told.clone_into(&mut fact.told);
         fact.phase = outcome.phase;
-        fact.due = outcome.due;
+        fact.due = if is_wanted { 0 } else { outcome.due };
         if fact.phase == Phase::Waiting {
             self.wait(endpoint, id, fact.due)?;
         } else {
@@ -200,6 +214,10 @@ impl<'t> Tables<'t> {
         match fact.phase {
             Phase::Waiting => {
                 self.due.remove((&*endpoint, fact.due, id.0))?;
+                // The time of an arrival stays until the first attempt.
+                if fact.attempts > 0 {
+                    fact.changed = now;
+                }
             }
             Phase::Delivered | Phase::Failed => {
                 let stock = stocks.entry(Arc::clone(&endpoint)).or_default();

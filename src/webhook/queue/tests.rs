@@ -24,6 +24,7 @@ fn arrival(endpoint: &str, content: &str) -> Arrival {
         content: Zeroizing::new(content.as_bytes().to_vec()),
         limit: 1 << 20,
         at: at(0),
+        held: None,
     }
 }
 
@@ -33,6 +34,7 @@ fn outcome(phase: Phase, due: SystemTime) -> Outcome {
         due: millis(due),
         status: 500,
         told: "no".to_owned(),
+        began: at(1),
         at: at(1),
     }
 }
@@ -187,6 +189,7 @@ async fn a_mark_is_good_once_until_its_time_is_over() {
         let mark = Mark {
             digest,
             until: at(until),
+            renews: what == b"standard",
         };
         Arrival {
             mark: Some(mark),
@@ -211,6 +214,11 @@ async fn a_mark_is_good_once_until_its_time_is_over() {
     assert!(replayed(&queue, marked(b"a", 500, 900)).await);
     queue.sweep(&none, long, at(601)).await.unwrap();
     queue.accept(marked(b"b", 601, 900)).await.unwrap();
+    // A later attempt with the same ID is known as long as its own time is good.
+    queue.accept(marked(b"standard", 0, 300)).await.unwrap();
+    assert!(replayed(&queue, marked(b"standard", 60, 360)).await);
+    assert!(replayed(&queue, marked(b"standard", 330, 360)).await);
+    queue.accept(marked(b"standard", 360, 660)).await.unwrap();
     // Other endpoints have their own.
     let other = Arrival {
         endpoint: "other".into(),

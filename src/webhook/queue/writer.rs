@@ -113,7 +113,8 @@ impl Writer {
             Err(error) => {
                 warn!(%error, "Webhook queue not written");
                 // What was counted meanwhile is not so; and redb refuses a file of which a write failed.
-                self.shared.close();
+                // What it panics of, too, was told.
+                let _ = catch_unwind(AssertUnwindSafe(|| self.shared.close()));
                 for operation in group.drain(..) {
                     operation.tell(Some(&error));
                 }
@@ -131,7 +132,15 @@ impl Writer {
             }
         };
         self.apply(&database, group, has_room)
-            .map_err(|error| QueueError::Unwritten(error.to_string()))
+            .map_err(|error| QueueError::Unwritten(error.to_string()))?;
+        // Looked at when all is written, so that whatever was written is known to have a name.
+        match self.shared.is_moved() {
+            false => Ok(()),
+            true => Err(QueueError::Unwritten(format!(
+                "`{}` was moved, removed or replaced while keybearer uses it; what waited is in the file that was moved: put it back and restart keybearer",
+                self.shared.path.display()
+            ))),
+        }
     }
 
     fn apply(
