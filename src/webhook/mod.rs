@@ -1,7 +1,7 @@
 //! Webhooks in: URLs to hand out, and nothing lost behind them. [`Webhooks`] is all of it.
 //!
 //! What arrives proves who sent it (`verify`), is kept (`queue`), answered, and delivered (`deliver`).
-//! Which endpoints there are is published with the rest of the configuration; what an endpoint is known
+//! Which endpoints there are is published with the rest of the configuration (`force`); what an endpoint is known
 //! by outside, and what it has in the queue, outlives that.
 
 mod answer;
@@ -9,17 +9,19 @@ mod challenge;
 pub mod clock;
 mod deliver;
 pub mod delivery;
+mod force;
 pub mod ids;
 mod listener;
 pub mod pretty;
 pub mod queue;
 pub(crate) mod room;
 mod send;
+mod table;
 #[cfg(test)]
 mod tests;
 pub mod verify;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -27,21 +29,20 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use rustls::ServerConfig;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
-use tracing::{error, warn};
+use tracing::warn;
 
 use self::clock::Clock;
-use self::deliver::{Courier, Means};
-use self::ids::{Ids, NoId};
+use self::deliver::Means;
+use self::ids::NoId;
 use self::listener::Listener;
-use self::queue::{Fact, Gauge, Id, Phase, Queue, QueueError};
-use self::room::Part;
-use crate::config;
+use self::queue::{Fact, Id, Phase, Queue, QueueError};
+pub use self::table::Entry;
+use self::table::{Door, Table};
 use crate::connection::webhook::Endpoint;
 use crate::live::Reader;
-use crate::metrics::{Metrics, WebhookMetrics};
+use crate::metrics::Metrics;
 use crate::proxy::Proxy;
 use crate::proxy::serve::Bound;
 use crate::store::Store;
@@ -50,17 +51,8 @@ use crate::upstream::Upstreams;
 /// Where endpoints' URLs begin.
 const HOOKS: &str = "/hooks/";
 
-/// How long a delivery of an endpoint is kept that is no longer configured.
-const RETAIN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-
-/// How often what is over is removed.
-const SWEEP: Duration = Duration::from_secs(30);
-
 /// How long whoever asks for endpoints waits for them after the start.
 const MOMENT: Duration = Duration::from_secs(3);
-
-/// How long it takes until a store that could not be used is tried again.
-const PAUSE: Duration = Duration::from_secs(5);
 
 /// The endpoints, their queue, and what delivers.
 pub struct Webhooks {
@@ -76,37 +68,6 @@ pub struct Webhooks {
     changing: tokio::sync::Mutex<()>,
     running: TaskTracker,
     stop: watch::Sender<bool>,
-}
-
-/// What the listener looks at.
-pub(crate) struct Door {
-    table: ArcSwap<Table>,
-    queue: Arc<Queue>,
-    metrics: Metrics,
-    reader: Reader,
-    clock: Arc<dyn Clock>,
-}
-
-/// The endpoints that are in force.
-#[derive(Default)]
-pub(crate) struct Table {
-    origin: String,
-    tls: Option<Arc<ServerConfig>>,
-    entries: BTreeMap<Arc<str>, Arc<Entry>>,
-    by_id: HashMap<Box<str>, (Arc<Entry>, Option<ids::Earlier>)>,
-}
-
-/// An endpoint that is in force.
-pub struct Entry {
-    /// Its settings.
-    pub endpoint: Arc<Endpoint>,
-    /// What its URL has.
-    pub ids: Ids,
-    /// What it has in the queue.
-    pub gauge: Arc<Gauge>,
-    metrics: WebhookMetrics,
-    /// Its part of the memory for content.
-    part: Part,
 }
 
 /// An endpoint as it is shown.
@@ -221,136 +182,6 @@ impl Webhooks {
         let queue = Arc::clone(&self.door.queue);
         // Its writer may wait for the disk.
         let _ = tokio::task::spawn_blocking(move || queue.close()).await;
-    }
-
-    /// Puts in force whatever is published.
-    async fn follow(self: Arc<Self>) {
-        let mut published = self.door.reader.published();
-        let mut stop = self.stop.subscribe();
-        loop {
-            published.mark_unchanged();
-            let wanted = self.door.reader.take().webhooks.clone();
-            let again = async {
-                if self.put_in_force(wanted.as_ref()).await.is_err() {
-                    tokio::time::sleep(PAUSE).await;
-                } else if published.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            };
-            tokio::select! {
-                () = again => {}
-                () = told(&mut stop) => return,
-            }
-        }
-    }
-
-    async fn put_in_force(&self, wanted: Option<&config::Webhooks>) -> Result<(), NoId> {
-        let _one_at_a_time = self.changing.lock().await;
-        let before = self.door.table.load_full();
-        let endpoints = wanted.map_or(&[][..], |wanted| &wanted.endpoints);
-        let mut all = BTreeMap::new();
-        let mut failed = Ok(());
-        for endpoint in endpoints {
-            let known = before.entries.get(&endpoint.name);
-            let entry = match known {
-                Some(entry) if entry.endpoint == *endpoint => Arc::clone(entry),
-                Some(entry) => Arc::new(Entry {
-                    endpoint: Arc::clone(endpoint),
-                    ids: entry.ids.clone(),
-                    gauge: Arc::clone(&entry.gauge),
-                    metrics: entry.metrics.clone(),
-                    part: entry.part.clone(),
-                }),
-                None => {
-                    let ids = match ids::of(&self.store, &endpoint.name).await {
-                        Ok(ids) => ids,
-                        Err(fault) => {
-                            // The others are none the worse for it.
-                            error!(endpoint = %endpoint.name, error = %fault, "Endpoint for webhooks is not in force");
-                            failed = Err(fault);
-                            continue;
-                        }
-                    };
-                    Arc::new(Entry {
-                        ids,
-                        gauge: self.door.queue.gauge(&endpoint.name),
-                        metrics: self.door.metrics.webhooks(&endpoint.name),
-                        endpoint: Arc::clone(endpoint),
-                        part: Part::default(),
-                    })
-                }
-            };
-            all.insert(Arc::clone(&endpoint.name), entry);
-        }
-        let tls = wanted.and_then(|wanted| wanted.tls.clone());
-        let origin = match wanted.and_then(|wanted| wanted.public_url.as_ref()) {
-            Some(url) => url.as_str().trim_end_matches('/').to_owned(),
-            None if tls.is_some() => format!("https://{}", self.address),
-            None => format!("http://{}", self.address),
-        };
-        let table = Table::new(origin, tls, all);
-        self.deliver(&table);
-        for (name, entry) in &before.entries {
-            if !table.entries.contains_key(name) {
-                entry.metrics.forget();
-            }
-        }
-        self.retain.lock().extend(
-            endpoints
-                .iter()
-                .map(|endpoint| (Arc::clone(&endpoint.name), endpoint.retain)),
-        );
-        self.door.table.store(Arc::new(table));
-        failed
-    }
-
-    /// Has each endpoint's deliveries brought by its own settings.
-    fn deliver(&self, table: &Table) {
-        let mut couriers = self.couriers.lock();
-        couriers.retain(|name, _| table.entries.contains_key(name));
-        for (name, entry) in &table.entries {
-            match couriers.get(name) {
-                Some(courier) => {
-                    courier.send_if_modified(|known| {
-                        let changed = *known != entry.endpoint;
-                        *known = Arc::clone(&entry.endpoint);
-                        changed
-                    });
-                }
-                None => {
-                    let (sender, settings) = watch::channel(Arc::clone(&entry.endpoint));
-                    let courier = Courier::new(
-                        Arc::clone(&self.means),
-                        entry.metrics.clone(),
-                        settings,
-                        self.stop.subscribe(),
-                    );
-                    self.running.spawn(courier.run());
-                    couriers.insert(Arc::clone(name), sender);
-                }
-            }
-        }
-    }
-
-    async fn sweep(self: Arc<Self>) {
-        let mut stop = self.stop.subscribe();
-        // Before they are in force, nobody knows for how long their deliveries are kept.
-        tokio::select! {
-            () = self.prepared() => {}
-            () = told(&mut stop) => return,
-        }
-        loop {
-            let retain = self.retain.lock().clone();
-            let now = self.door.now();
-            let swept = self.door.queue.sweep(&retain, RETAIN, now).await;
-            if let Err(error) = swept {
-                warn!(%error, "Old webhooks are not removed");
-            }
-            tokio::select! {
-                () = tokio::time::sleep(SWEEP) => {}
-                () = told(&mut stop) => return,
-            }
-        }
     }
 
     /// All endpoints, by name.
@@ -508,57 +339,6 @@ impl Delivery {
 impl fmt::Debug for Webhooks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Webhooks").finish_non_exhaustive()
-    }
-}
-
-// === impl Door ===
-
-impl Door {
-    fn table(&self) -> Arc<Table> {
-        self.table.load_full()
-    }
-
-    fn tls(&self) -> Option<Arc<ServerConfig>> {
-        self.table.load().tls.clone()
-    }
-
-    fn now(&self) -> SystemTime {
-        self.clock.now()
-    }
-}
-
-// === impl Table ===
-
-impl Table {
-    fn new(
-        origin: String,
-        tls: Option<Arc<ServerConfig>>,
-        entries: BTreeMap<Arc<str>, Arc<Entry>>,
-    ) -> Self {
-        let mut by_id = HashMap::new();
-        for entry in entries.values() {
-            for earlier in &entry.ids.earlier {
-                let known = (Arc::clone(entry), Some(earlier.clone()));
-                by_id.insert(earlier.id.clone(), known);
-            }
-            by_id.insert(entry.ids.current.clone(), (Arc::clone(entry), None));
-        }
-        Self {
-            origin,
-            tls,
-            entries,
-            by_id,
-        }
-    }
-
-    fn by_id(&self, id: &str, now: SystemTime) -> Option<&Arc<Entry>> {
-        let (entry, earlier) = self.by_id.get(id)?;
-        let holds = earlier.as_ref().is_none_or(|earlier| earlier.holds(now));
-        holds.then_some(entry)
-    }
-
-    fn origin(&self) -> &str {
-        &self.origin
     }
 }
 
