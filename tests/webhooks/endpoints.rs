@@ -195,4 +195,6 @@ async fn a_queue_that_is_moved_away_is_told_and_nothing_is_lost_into_it() {
     target.wait_for_requests(2).await;
     assert_eq!(target.last().text(), "3");
     assert!(store.join("webhooks.redb").exists());
+    wait_for(&keybearer, "hook", "delivered", 1).await;
+    assert_eq!(told(&keybearer, "hook").await["waiting"], 0);
 }

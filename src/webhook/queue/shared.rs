@@ -115,8 +115,12 @@ impl Shared {
     }
 
     pub(super) fn publish(&self, stocks: &Stocks) {
-        for (endpoint, stock) in stocks {
-            let gauge = self.gauge(endpoint);
+        for endpoint in stocks.keys() {
+            self.gauge(endpoint);
+        }
+        // Also those that have nothing any more.
+        for (endpoint, gauge) in &*self.gauges.read() {
+            let stock = stocks.get(endpoint).copied().unwrap_or_default();
             gauge.waiting.store(stock.waiting, Ordering::Relaxed);
             gauge.bytes.store(stock.bytes, Ordering::Relaxed);
         }
