@@ -1,7 +1,11 @@
 //! Targets that fail, and what waits for them.
 
 use super::{deliveries, endpoint, open, path, start, told, wait_for, webhook};
-use crate::harness::{Answer, Gate, Keybearer, Step, Upstream, eventually, free_address};
+use futures_util::future::join_all;
+
+use crate::harness::{
+    Answer, Gate, Keybearer, RawClient, Step, Upstream, eventually, free_address,
+};
 
 async fn send(keybearer: &Keybearer, path: &str, content: &str) -> u16 {
     webhook(keybearer, path, content).send().await.status
@@ -245,4 +249,42 @@ async fn what_is_over_is_kept_for_its_time() {
         2,
         "what was delivered is not delivered again"
     );
+}
+
+#[tokio::test]
+async fn what_waits_takes_disk_and_no_memory() {
+    /// In each half.
+    const COUNT: usize = 4000;
+    const SENDERS: usize = 16;
+    const MIB: u64 = 1 << 20;
+    let down = endpoint(
+        "hook",
+        &format!("http://{}/", free_address()),
+        "verify = { type = \"none\" }\nordered = false",
+    );
+    let keybearer = start(&down).await;
+    let path = path(&keybearer, "hook").await;
+    let content = "x".repeat(4096);
+    let send_half = async || {
+        let senders = (0..SENDERS).map(async |_| {
+            let mut client = RawClient::connect(keybearer.webhooks()).await;
+            let request = webhook(&keybearer, &path, &content);
+            for _ in 0..COUNT / SENDERS {
+                client.send(request.bytes()).await;
+                assert_eq!(client.response_to("POST").await.status, 202);
+            }
+        });
+        join_all(senders).await;
+        keybearer.resident()
+    };
+    let half = send_half().await;
+    let whole = send_half().await;
+    assert_eq!(told(&keybearer, "hook").await["waiting"], 2 * COUNT);
+    let grown = whole.saturating_sub(half) / MIB;
+    println!(
+        "{} MiB resident after {COUNT}, {grown} MiB more after as many again",
+        half / MIB
+    );
+    // As much again as 16 MiB of content came, and the database's own cache has its bound.
+    assert!(grown < 12, "{grown} MiB more for what waits");
 }

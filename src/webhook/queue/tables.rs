@@ -40,6 +40,8 @@ pub(super) struct Stock {
     pub(super) waiting: u64,
     /// Of all, in bytes.
     pub(super) bytes: u64,
+    /// Of those that were delivered, likewise.
+    delivered: u64,
     /// Before this one none was delivered that could make room.
     first: u128,
 }
@@ -136,6 +138,10 @@ impl<'t> Tables<'t> {
         limit: u64,
     ) -> Result<bool, redb::Error> {
         let stock = stocks.entry(Arc::clone(endpoint)).or_default();
+        if stock.bytes.saturating_sub(stock.delivered) + size > limit {
+            // Whatever goes, it would not do.
+            return Ok(false);
+        }
         while stock.bytes + size > limit {
             let mut delivered = None;
             for entry in self.facts.range((&**endpoint, stock.first)..)? {
@@ -156,6 +162,7 @@ impl<'t> Tables<'t> {
             };
             self.remove(endpoint, id)?;
             stock.bytes = stock.bytes.saturating_sub(bytes);
+            stock.delivered = stock.delivered.saturating_sub(bytes);
         }
         Ok(true)
     }
@@ -191,7 +198,10 @@ impl<'t> Tables<'t> {
             self.waiting.remove(key)?;
             let stock = stocks.entry(Arc::clone(endpoint)).or_default();
             stock.waiting = stock.waiting.saturating_sub(1);
-            stock.first = stock.first.min(id.0);
+            if fact.phase == Phase::Delivered {
+                stock.delivered += fact.bytes;
+                stock.first = stock.first.min(id.0);
+            }
         }
         self.facts.insert(key, fact.columns())?;
         Ok(())
@@ -222,6 +232,9 @@ impl<'t> Tables<'t> {
             Phase::Delivered | Phase::Failed => {
                 let stock = stocks.entry(Arc::clone(&endpoint)).or_default();
                 stock.waiting += 1;
+                if fact.phase == Phase::Delivered {
+                    stock.delivered = stock.delivered.saturating_sub(fact.bytes);
+                }
                 fact.attempts = 0;
                 fact.changed = now;
             }
@@ -270,13 +283,16 @@ impl<'t> Tables<'t> {
                 let (key, columns) = entry?;
                 let fact = Fact::of(columns.value());
                 if fact.phase != Phase::Waiting {
-                    old.push((Id(key.value().1), fact.bytes));
+                    old.push((Id(key.value().1), fact));
                 }
             }
             left -= old.len();
-            for (id, bytes) in old {
+            for (id, fact) in old {
                 self.remove(endpoint, id)?;
-                stock.bytes = stock.bytes.saturating_sub(bytes);
+                stock.bytes = stock.bytes.saturating_sub(fact.bytes);
+                if fact.phase == Phase::Delivered {
+                    stock.delivered = stock.delivered.saturating_sub(fact.bytes);
+                }
             }
         }
         Ok(left == 0)
@@ -326,6 +342,9 @@ pub(super) fn count(database: &redb::Database) -> Result<(Id, Stocks), redb::Err
         if let Some(stock) = stocks.get_mut(endpoint) {
             stock.waiting += u64::from(fact.phase == Phase::Waiting);
             stock.bytes += fact.bytes;
+            if fact.phase == Phase::Delivered {
+                stock.delivered += fact.bytes;
+            }
         }
     }
     Ok((last, stocks))

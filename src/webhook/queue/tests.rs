@@ -269,6 +269,18 @@ async fn only_what_was_delivered_makes_room() {
         queue.get(ids[0]).await.unwrap().is_some(),
         "what failed is kept"
     );
+    // What would not fit anyway costs nobody its past.
+    let all = queue.list(&name, None, None, 10).await.unwrap();
+    let last = all[0].0;
+    queue
+        .settle(&name, last, outcome(Phase::Delivered, at(0)))
+        .await
+        .unwrap();
+    let long = "x".repeat(2000);
+    assert_eq!(queue.accept(small(&long)).await, Err(Refusal::Full));
+    assert!(queue.get(last).await.unwrap().is_some());
+    queue.accept(small("7")).await.unwrap();
+    assert!(queue.get(last).await.unwrap().is_none());
     // Others have their own room.
     let other = Arrival {
         limit: 2500,
