@@ -13,7 +13,7 @@ cargo bench --bench end_to_end -- [OPTIONS]
   --rounds N            rounds of each timed scenario, 7 by default
   --seconds S           length of one measured stretch, 2 by default
   --contestants A,B     of direct, nginx, nginx-tuned, haproxy, pingora-proxy, keybearer,
-                        keybearer-bare, keybearer-traces,
+                        keybearer-other, keybearer-bare, keybearer-traces,
                         keybearer-aws, keybearer-h2, keybearer-h2c, keybearer-connect,
                         keybearer-agent
   --scenarios A,B       of get1k, post64k, sdk64k, dl10m, tls1k, rate3000

@@ -88,6 +88,7 @@ impl Place<'_> {
             | Kind::KeybearerConnect
             | Kind::KeybearerH2
             | Kind::KeybearerH2c
+            | Kind::KeybearerOther
             | Kind::KeybearerTraces => {
                 let file = self.file("keybearer.toml", &self.keybearer(kind))?;
                 words.extend(["--config", &file, "run"].map(str::to_owned));

@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     Haproxy,
     PingoraProxy,
     Keybearer,
+    /// Another build of keybearer, which `$KEYBEARER_OTHER` names; beside keybearer, it tells what a change costs.
+    KeybearerOther,
     /// keybearer without its console; beside keybearer, it tells what a console costs that nobody looks at.
     KeybearerBare,
     /// keybearer that has a collector told of every request; beside keybearer, it tells what traces cost.
@@ -75,13 +77,14 @@ pub(crate) struct Conditions {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Direct,
         Self::Nginx,
         Self::NginxTuned,
         Self::Haproxy,
         Self::PingoraProxy,
         Self::Keybearer,
+        Self::KeybearerOther,
         Self::KeybearerBare,
         Self::KeybearerTraces,
         Self::KeybearerAws,
@@ -99,6 +102,7 @@ impl Kind {
             Self::Haproxy => "haproxy",
             Self::PingoraProxy => "pingora-proxy",
             Self::Keybearer => "keybearer",
+            Self::KeybearerOther => "keybearer-other",
             Self::KeybearerBare => "keybearer-bare",
             Self::KeybearerTraces => "keybearer-traces",
             Self::KeybearerAws => "keybearer-aws",
@@ -114,7 +118,7 @@ impl Kind {
         match self {
             Self::Direct => scenario.rate().is_some(),
             Self::NginxTuned => matches!(scenario, Scenario::Post64k | Scenario::Dl10m),
-            Self::Keybearer => true,
+            Self::Keybearer | Self::KeybearerOther => true,
             Self::KeybearerAws => matches!(
                 scenario,
                 Scenario::Get1k | Scenario::Post64k | Scenario::Sdk64k

@@ -13,6 +13,8 @@ pub(crate) struct Reading {
     system_ticks: u64,
     /// From the threads' `schedstat`: in nanoseconds, without the split.
     run_time: Duration,
+    /// The part of it of keybearer's threads that serve requests.
+    serving: Duration,
 }
 
 /// User and system time between two readings, or of one request, in microseconds.
@@ -20,6 +22,8 @@ pub(crate) struct Reading {
 pub(crate) struct Cpu {
     pub(crate) user: f64,
     pub(crate) system: f64,
+    /// What of both the threads that serve requests took; 0 where no thread has their name.
+    pub(crate) serving: f64,
 }
 
 impl Reading {
@@ -32,7 +36,12 @@ impl Reading {
             let mut ticks = || fields.next().and_then(|field| field.parse().ok());
             reading.user_ticks += ticks().unwrap_or(0);
             reading.system_ticks += ticks().unwrap_or(0);
-            reading.run_time += run_time(pid);
+            for (name, time) in threads(pid) {
+                reading.run_time += time;
+                if name == SERVING {
+                    reading.serving += time;
+                }
+            }
         }
         Ok(reading)
     }
@@ -58,6 +67,7 @@ impl Reading {
         Cpu {
             user: total * share,
             system: total * (1.0 - share),
+            serving: self.serving.saturating_sub(before.serving).as_secs_f64() * 1e6,
         }
     }
 }
@@ -67,6 +77,7 @@ impl Cpu {
         Self {
             user: self.user / requests,
             system: self.system / requests,
+            serving: self.serving / requests,
         }
     }
 
@@ -82,13 +93,19 @@ pub(crate) fn fields(stat: &str) -> impl Iterator<Item = &str> {
         .split_ascii_whitespace()
 }
 
-fn run_time(pid: u32) -> Duration {
+/// What keybearer calls its threads that serve requests.
+const SERVING: &str = "keybearer-data";
+
+/// The threads of a process by name, and what they have run.
+fn threads(pid: u32) -> Vec<(String, Duration)> {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
-        return Duration::ZERO;
+        return Vec::new();
     };
-    tasks
-        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
-        .filter_map(|stat| stat.split_ascii_whitespace().next()?.parse().ok())
-        .map(Duration::from_nanos)
-        .sum()
+    let thread = |task: fs::DirEntry| {
+        let name = fs::read_to_string(task.path().join("comm")).ok()?;
+        let stat = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        let run_time = stat.split_ascii_whitespace().next()?.parse().ok()?;
+        Some((name.trim_end().to_owned(), Duration::from_nanos(run_time)))
+    };
+    tasks.filter_map(Result::ok).filter_map(thread).collect()
 }

@@ -25,6 +25,7 @@ pub(crate) fn find(arguments: &Arguments) -> Result<Vec<Executable>> {
         let located = match kind {
             Kind::Direct => Ok(PathBuf::new()),
             Kind::Haproxy => program("haproxy"),
+            Kind::KeybearerOther => other(),
             Kind::Keybearer
             | Kind::KeybearerAgent
             | Kind::KeybearerAws
@@ -61,6 +62,12 @@ fn keybearer() -> PathBuf {
         || PathBuf::from(env!("CARGO_BIN_EXE_keybearer")),
         PathBuf::from,
     )
+}
+
+fn other() -> Result<PathBuf> {
+    env::var_os("KEYBEARER_OTHER")
+        .map(PathBuf::from)
+        .context("KEYBEARER_OTHER names no other build of keybearer")
 }
 
 /// The peer is a package of its own, in `target/peers`.

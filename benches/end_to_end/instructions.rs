@@ -2,7 +2,8 @@
 //!
 //! A contestant runs under callgrind and is asked on one connection, one request after the other.
 //! A dump resets the counters, so what lies between two dumps is the requests alone: start-up
-//! never counts. The same over 16 connections shows what batching saves.
+//! never counts. The same over 16 connections shows what batching saves. Threads are counted apart: the
+//! busiest is the one that serves.
 
 use std::fs;
 use std::path::Path;
@@ -37,6 +38,8 @@ const REQUESTS: usize = 800;
 struct Count {
     one: Spread,
     sixteen: Spread,
+    /// Of the busiest thread, on one connection.
+    serving: Spread,
 }
 
 #[derive(Deserialize)]
@@ -67,6 +70,15 @@ pub(crate) async fn run(rig: &Rig<'_>) -> Result<()> {
         let count = counts.iter().find(|(kind, _)| *kind == wanted);
         count.map(|(_, count)| count.one.median)
     };
+    let serving = |wanted| {
+        let count = counts.iter().find(|(kind, _)| *kind == wanted);
+        count.map(|(_, count)| count.serving.median)
+    };
+    for bound in &report::SERVED_INSTRUCTIONS {
+        if let (Some(one), Some(other)) = (serving(bound.of), serving(bound.against)) {
+            println!("{}\n", bound.verdict(one / other));
+        }
+    }
     let Some(keybearer) = of(Kind::Keybearer) else {
         return Ok(());
     };
@@ -89,6 +101,7 @@ async fn count(rig: &Rig<'_>, executable: &Executable) -> Result<Count> {
         under: vec![
             "valgrind".to_owned(),
             "--tool=callgrind".to_owned(),
+            "--separate-threads=yes".to_owned(),
             format!("--callgrind-out-file={}", dumps.display()),
             format!("--vgdb-prefix={}", pipes.display()),
         ],
@@ -110,13 +123,20 @@ async fn count(rig: &Rig<'_>, executable: &Executable) -> Result<Count> {
         for _ in 0..REPEATS {
             ask(contestant.site, connections, REQUESTS).await?;
             taken += 1;
-            figures.push(counter.dump(taken)? / REQUESTS as f64);
+            figures.push(counter.dump(taken)?.map(|of| of / REQUESTS as f64));
         }
-        Spread::of(figures).context("no figures")
+        let spread = |which: usize| {
+            let figures = figures.iter().map(|figure| figure[which]);
+            Spread::of(figures).context("no figures")
+        };
+        anyhow::Ok([spread(0)?, spread(1)?])
     };
+    let [one, serving] = measure(1).await?;
+    let [sixteen, _] = measure(16).await?;
     Ok(Count {
-        one: measure(1).await?,
-        sixteen: measure(16).await?,
+        one,
+        sixteen,
+        serving,
     })
 }
 
@@ -128,8 +148,9 @@ struct Counter<'a> {
 }
 
 impl Counter<'_> {
-    /// The instructions since the dump before, this being the `index`th.
-    fn dump(&self, index: usize) -> Result<f64> {
+    /// The instructions since the dump before, this being the `index`th: of all threads, and of the
+    /// busiest.
+    fn dump(&self, index: usize) -> Result<[f64; 2]> {
         let output = Command::new("timeout")
             .args(["60", "vgdb"])
             .arg(format!("--pid={}", self.pid))
@@ -142,13 +163,31 @@ impl Counter<'_> {
             "vgdb: {}",
             String::from_utf8_lossy(&output.stderr)
         );
-        let file = format!("{}.{index}", self.dumps.display());
-        let dump = fs::read(&file).context(file)?;
-        String::from_utf8_lossy(&dump)
-            .lines()
-            .find_map(|line| line.strip_prefix("totals: ")?.trim().parse().ok())
-            .context("a dump without totals")
+        // A file for each thread: `dump.1-01`.
+        let folder = self.dumps.parent().context("no folder of dumps")?;
+        let begin = format!("dump.{index}-");
+        let (mut all, mut busiest) = (0.0, 0.0);
+        for file in fs::read_dir(folder)? {
+            let file = file?;
+            if !file.file_name().to_string_lossy().starts_with(&begin) {
+                continue;
+            }
+            let total = total(&file.path())?;
+            all += total;
+            busiest = f64::max(busiest, total);
+        }
+        ensure!(all > 0.0, "a dump without totals");
+        Ok([all, busiest])
     }
+}
+
+/// What callgrind says at the end of a file.
+fn total(file: &Path) -> Result<f64> {
+    let dump = fs::read(file).with_context(|| file.display().to_string())?;
+    String::from_utf8_lossy(&dump)
+        .lines()
+        .find_map(|line| line.strip_prefix("totals: ")?.trim().parse().ok())
+        .with_context(|| format!("{}: no totals", file.display()))
 }
 
 /// Sends `requests` over `connections`, each with one on its way at a time.
@@ -179,6 +218,7 @@ fn table(counts: &[(Kind, Count)]) -> String {
         "16 connections",
         "/ nginx, 1",
         "/ nginx, 16",
+        "busiest thread, 1",
     ]);
     for (kind, count) in counts {
         let ratio = |of: fn(&Count) -> Spread| {
@@ -193,6 +233,7 @@ fn table(counts: &[(Kind, Count)]) -> String {
             format!("{:.0}", count.sixteen),
             ratio(|count| count.one),
             ratio(|count| count.sixteen),
+            format!("{:.0}", count.serving),
         ]);
     }
     format!("## instructions: counted by callgrind, get1k\n\n{table}")

@@ -11,8 +11,8 @@ use crate::table::{Table, cell};
 /// The most that keybearer should need, as a ratio to another contestant.
 pub(crate) struct Bound {
     what: &'static str,
-    of: Kind,
-    against: Kind,
+    pub(crate) of: Kind,
+    pub(crate) against: Kind,
     most: f64,
 }
 
@@ -21,6 +21,20 @@ const GET1K: [Bound; 4] = [
     bound("get1k CPU", Kind::Haproxy, 1.10),
     signed("get1k CPU", 1.35),
     multiplexed("get1k CPU", 1.30),
+];
+const SERVED: [Bound; 2] = [
+    told("get1k CPU of serving threads", Kind::Keybearer),
+    told("get1k CPU of serving threads", Kind::KeybearerTraces),
+];
+pub(crate) const SERVED_INSTRUCTIONS: [Bound; 2] = [
+    told(
+        "get1k user instructions of the serving thread",
+        Kind::Keybearer,
+    ),
+    told(
+        "get1k user instructions of the serving thread",
+        Kind::KeybearerTraces,
+    ),
 ];
 const POST64K: [Bound; 4] = [
     bound("post64k CPU", Kind::Nginx, 1.25),
@@ -67,6 +81,16 @@ const fn multiplexed(what: &'static str, most: f64) -> Bound {
     }
 }
 
+/// Of a request that the console and traces are told of, as a ratio to one that nobody is.
+const fn told(what: &'static str, of: Kind) -> Bound {
+    Bound {
+        what,
+        of,
+        against: Kind::KeybearerBare,
+        most: 1.03,
+    }
+}
+
 impl Bound {
     /// A line that says the ratio, the bound, and whether it holds. Times never fail a run.
     pub(crate) fn verdict(&self, ratio: f64) -> String {
@@ -86,6 +110,9 @@ pub(crate) fn scenario(scenario: Scenario, results: &Results) -> String {
         Some(_) => (latency(results), latency_verdicts(results)),
         None => (cpu(results), cpu_verdicts(scenario, results)),
     };
+    if scenario == Scenario::Get1k {
+        verdicts.extend(served_verdicts(results));
+    }
     if scenario == Scenario::Post64k {
         verdicts.extend(beside_the_hash(results));
     }
@@ -137,6 +164,19 @@ fn cpu(results: &Results) -> String {
         table.row(row);
     }
     table.to_string()
+}
+
+/// What the console and traces cost where requests are served: beside that, they have threads of their own.
+fn served_verdicts(results: &Results) -> Vec<String> {
+    let serving = |sample: &Sample| sample.cpu.map(|cpu| cpu.serving).filter(|&it| it > 0.0);
+    SERVED
+        .iter()
+        .filter_map(|bound| {
+            let ratio = |one, other| Some(one / other);
+            let ratio = results.pairwise(bound.of, bound.against, serving, ratio)?;
+            Some(bound.verdict(ratio.median))
+        })
+        .collect()
 }
 
 fn cpu_verdicts(scenario: Scenario, results: &Results) -> Vec<String> {

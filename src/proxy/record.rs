@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use hyper::Request;
 use tokio::time::Instant;
 use tracing::field::{DisplayValue, display};
@@ -27,8 +28,10 @@ pub(super) struct Record {
     caller: Arc<Caller>,
     live: Option<Arc<Live>>,
     method: Method,
-    /// The target; none if nobody wants it.
-    target: Option<Uri>,
+    /// Whether anybody wants to know more than how often there was what.
+    told: bool,
+    /// The target, if it is to be told; none of a `CONNECT`.
+    target: Option<PathAndQuery>,
     /// How much of its path is the connection's prefix.
     prefix_len: usize,
     /// Whether there is to be a log line.
@@ -62,6 +65,7 @@ impl Record {
             caller,
             live: None,
             method: request.method().clone(),
+            told: false,
             target: None,
             prefix_len: 0,
             logs: false,
@@ -88,8 +92,9 @@ impl Record {
             self.trace = Some(tracer.begin(&mut head.headers, head.version));
         }
         // The console may show it.
-        if self.logs || snapshot.admin.is_some() || self.trace.is_some() {
-            self.target = Some(head.uri.clone());
+        self.told = self.logs || snapshot.admin.is_some() || self.trace.is_some();
+        if self.told {
+            self.target = head.uri.path_and_query().cloned();
         }
     }
 
@@ -249,13 +254,13 @@ impl Record {
         self.live.as_ref().map_or("", |live| &live.connection.name)
     }
 
-    fn log(&self, target: &Uri, status: StatusCode, duration: Duration) {
+    fn log(&self, path: &str, status: StatusCode, duration: Duration) {
         let (trace_id, span_id) = self.ids();
         info!(
             target: "keybearer::access",
             connection = self.connection(),
             method = self.method.as_str(),
-            path = target.path(),
+            path,
             status = status.as_u16(),
             bytes = self.bytes,
             duration_ms = milliseconds(duration),
@@ -268,12 +273,11 @@ impl Record {
     }
 
     /// Hands over what becomes spans.
-    fn end_trace(&mut self, trace: Trace, now: Instant) {
-        trace.end(|| End {
+    fn end_trace(&mut self, trace: Trace, path: &str, now: Instant) {
+        trace.end(path, || End {
             begun: self.begun,
             ended: now,
             method: std::mem::take(&mut self.method),
-            target: self.target.take().unwrap_or_default(),
             local: self.caller.local,
             connection: self.live.as_ref().map(|live| Arc::clone(&live.connection)),
             prefix_len: self.prefix_len,
@@ -304,11 +308,13 @@ impl Drop for Record {
             .as_ref()
             .map_or(&self.caller.proxy.unrouted, |live| &live.metrics);
         metrics.answered(&self.method, status, duration, self.upstream);
-        let Some(target) = &self.target else {
+        if !self.told {
             return;
-        };
+        }
+        let target = self.target.take();
+        let path = target.as_ref().map_or("", PathAndQuery::path);
         if self.logs {
-            self.log(target, status, duration);
+            self.log(path, status, duration);
         }
         if let Some(live) = &self.live
             && let Some(recent) = &live.recent
@@ -326,10 +332,10 @@ impl Drop for Record {
                 aborted: !self.whole,
                 problem: self.problem.take(),
             };
-            recent.note(entry, target.path());
+            recent.note(entry, path);
         }
         if let Some(trace) = self.trace.take() {
-            self.end_trace(trace, now);
+            self.end_trace(trace, path, now);
         }
     }
 }

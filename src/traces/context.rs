@@ -1,9 +1,7 @@
 //! W3C Trace Context: [`Context`], what `traceparent` says of a span.
 
-use std::cell::RefCell;
 use std::fmt;
 
-use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::random::random;
@@ -24,11 +22,11 @@ pub struct Context {
     flags: u8,
 }
 
-/// The ID of a trace; never 0.
+/// The ID of a trace; never 0 but in [`Context::NONE`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TraceId(u128);
 
-/// The ID of a span; never 0.
+/// The ID of a span; never 0 but in [`Context::NONE`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SpanId(u64);
 
@@ -44,6 +42,13 @@ const LENGTH: usize = 55;
 // === impl Context ===
 
 impl Context {
+    /// No span at all.
+    pub(super) const NONE: Self = Self {
+        trace: TraceId(0),
+        span: SpanId(0),
+        flags: 0,
+    };
+
     /// The first span of a trace.
     pub fn root(sampled: impl FnOnce(TraceId) -> bool) -> Self {
         let trace = TraceId::random();
@@ -79,14 +84,19 @@ impl Context {
     /// Takes over what the caller says, if it says it once and well; else takes both fields out, as the
     /// second means nothing without the first.
     pub fn received(headers: &mut HeaderMap) -> Option<Self> {
-        let mut values = headers.get_all(TRACEPARENT).iter();
+        // Most requests have neither, and one look at all names costs less than a search for each.
+        let (parent, state) = (TRACEPARENT, TRACESTATE);
+        if !headers.keys().any(|name| *name == parent || *name == state) {
+            return None;
+        }
+        let mut values = headers.get_all(&parent).iter();
         let received = match (values.next(), values.next()) {
             (Some(only), None) => Self::parse(only.as_bytes()),
             (None, _) | (_, Some(_)) => None,
         };
         if received.is_none() {
-            headers.remove(TRACEPARENT);
-            headers.remove(TRACESTATE);
+            headers.remove(parent);
+            headers.remove(state);
         }
         received
     }
@@ -112,21 +122,20 @@ impl Context {
 
     /// `traceparent` for what is sent for this span.
     pub fn traceparent(self) -> HeaderValue {
-        thread_local! {
-            /// Values are cut from a block that many requests of a thread share.
-            static SCRATCH: RefCell<BytesMut> = RefCell::new(BytesMut::with_capacity(4096));
-        }
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        let (high, low) = ((self.trace.0 >> 64) as u64, self.trace.0 as u64);
-        text[3..19].copy_from_slice(&digits(high));
-        text[19..35].copy_from_slice(&digits(low));
-        text[36..52].copy_from_slice(&digits(self.span.0));
+        let words = [
+            (3, self.trace.0 >> 96),
+            (11, self.trace.0 >> 64),
+            (19, self.trace.0 >> 32),
+            (27, self.trace.0),
+            (36, u128::from(self.span.0 >> 32)),
+            (44, u128::from(self.span.0)),
+        ];
+        for (at, word) in words {
+            text[at..at + 8].copy_from_slice(&digits(word as u32));
+        }
         text[54] = b'0' + self.flags;
-        let bytes = SCRATCH.with_borrow_mut(|scratch| {
-            scratch.extend_from_slice(&text);
-            scratch.split().freeze()
-        });
-        HeaderValue::from_maybe_shared(bytes).expect("digits and hyphens are a field value")
+        HeaderValue::from_bytes(&text).expect("digits and hyphens are a field value")
     }
 }
 
@@ -206,22 +215,21 @@ fn hex(digits: &[u8]) -> Option<u128> {
     })
 }
 
-/// The 16 digits of a number, all at once: its half-bytes are spread to one byte each, and those over 9
-/// moved on to the letters.
-fn digits(number: u64) -> [u8; 16] {
-    const ONES: u128 = u128::MAX / 0xff;
-    let mut spread = u128::from(number);
+/// The eight digits of a number, all at once: its half-bytes are spread to one byte each, and those over
+/// 9 moved on to the letters.
+fn digits(number: u32) -> [u8; 8] {
+    const ONES: u64 = u64::MAX / 0xff;
+    let mut spread = u64::from(number);
     for (shift, kept) in [
-        (32, u128::MAX / 0xffff_ffff_ffff_ffff * 0xffff_ffff),
-        (16, u128::MAX / 0xffff_ffff * 0xffff),
-        (8, u128::MAX / 0xffff * 0xff),
+        (16, u64::MAX / 0xffff_ffff * 0xffff),
+        (8, u64::MAX / 0xffff * 0xff),
         (4, ONES * 0x0f),
     ] {
         spread = (spread | spread << shift) & kept;
     }
     let letters = (spread + ONES * 6) >> 4 & ONES;
-    let to_letter = u128::from(b'a' - b'0' - 10);
-    (spread + ONES * u128::from(b'0') + letters * to_letter).to_be_bytes()
+    let to_letter = u64::from(b'a' - b'0' - 10);
+    (spread + ONES * u64::from(b'0') + letters * to_letter).to_be_bytes()
 }
 
 #[cfg(test)]
@@ -309,9 +317,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn digits_are_those_of_the_number(number: u64) {
+        fn digits_are_those_of_the_number(number: u32) {
             let digits = digits(number).to_vec();
-            prop_assert_eq!(String::from_utf8(digits).unwrap(), format!("{number:016x}"));
+            prop_assert_eq!(String::from_utf8(digits).unwrap(), format!("{number:08x}"));
         }
 
         #[test]

@@ -9,14 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use self::collector::{Collector, Exported};
 use super::context::TraceId;
-use super::spans::{self, Clock};
+use super::spans::{self, Writer};
 use super::{Ended, Shared};
 use crate::upstream::Upstreams;
 
@@ -41,7 +40,6 @@ const TOO_MANY: &str = "there are more spans than the collector takes in time; l
 /// Sends what is noted.
 pub struct Exporter {
     shared: Arc<Shared>,
-    queue: mpsc::Receiver<Ended>,
     upstreams: Arc<Upstreams>,
     /// `service.instance.id`: which of several instances this is, anew with each start.
     instance: String,
@@ -75,17 +73,16 @@ struct Sending {
 }
 
 impl Held {
-    fn add(&mut self, ended: &Ended, clock: Clock) -> Result<(), usize> {
+    fn add(&mut self, ended: &Ended, writer: &mut Writer) -> Result<(), usize> {
         if self.spans >= HELD {
-            let mut unused = Vec::new();
-            return Err(spans::write(ended, clock, &mut unused));
+            return Err(ended.spans());
         }
         let is_full = |batch: &Batch| batch.spans >= BATCH || batch.written.len() >= LONGEST;
         if self.batches.back().is_none_or(is_full) {
             self.batches.push_back(Batch::default());
         }
         if let Some(batch) = self.batches.back_mut() {
-            let written = spans::write(ended, clock, &mut batch.written);
+            let written = writer.write(ended, &mut batch.written);
             batch.spans += written;
             self.spans += written;
         }
@@ -100,14 +97,9 @@ impl Held {
 }
 
 impl Exporter {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        queue: mpsc::Receiver<Ended>,
-        upstreams: Arc<Upstreams>,
-    ) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, upstreams: Arc<Upstreams>) -> Self {
         Self {
             shared,
-            queue,
             upstreams,
             instance: TraceId::random().to_string(),
             held: Held::default(),
@@ -160,11 +152,18 @@ impl Exporter {
 
     /// Writes out what has been noted since the last time.
     fn collect(&mut self) {
-        let mut clock = None;
-        while let Ok(ended) = self.queue.try_recv() {
-            let clock = *clock.get_or_insert_with(Clock::read);
-            if let Err(lost) = self.held.add(&ended, clock) {
+        if self.shared.queue.is_empty() {
+            return;
+        }
+        let mut writer = Writer::new();
+        while let Some(ended) = self.shared.queue.pop() {
+            if let Err(lost) = self.held.add(&ended, &mut writer) {
                 self.shared.metrics.dropped(lost);
+            }
+            if let Ended::Request(mut noted) = ended {
+                noted.clear();
+                // Where there are enough of them, it is not kept.
+                let _ = self.shared.spares.push(noted);
             }
         }
     }
@@ -266,11 +265,11 @@ mod tests {
             error: None,
             asked: Vec::new(),
         }));
-        let mut held = Held::default();
+        let (mut held, mut writer) = (Held::default(), Writer::new());
         for _ in 0..HELD {
-            assert_eq!(held.add(&renewed, Clock::read()), Ok(()));
+            assert_eq!(held.add(&renewed, &mut writer), Ok(()));
         }
-        assert_eq!(held.add(&renewed, Clock::read()), Err(1), "one is lost");
+        assert_eq!(held.add(&renewed, &mut writer), Err(1), "one is lost");
         for left in (0..HELD / BATCH).rev() {
             assert_eq!(held.take().map(|batch| batch.spans), Some(BATCH));
             assert_eq!(held.spans, left * BATCH);

@@ -120,7 +120,6 @@ pub async fn traced<T>(
         None => Context::root(|trace| tracer.sample.takes(trace)),
     };
     if context.is_sampled() {
-        let spans = 1 + asked.len();
         let renewed = Renewed {
             context,
             parent,
@@ -131,7 +130,7 @@ pub async fn traced<T>(
             error: error(&outcome),
             asked,
         };
-        tracer.hand_over(Ended::Renewal(Box::new(renewed)), spans);
+        tracer.hand_over(Ended::Renewal(Box::new(renewed)));
     }
     outcome
 }

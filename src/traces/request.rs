@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use tokio::time::Instant;
 
 use super::context::{Context, SpanId, TRACESTATE};
@@ -21,14 +21,19 @@ pub struct Trace {
 }
 
 /// What is noted of a request.
+///
+/// It outlives the request, and so must keep nothing of it that is part of something larger: a `Uri` would
+/// keep the whole buffer that it was read into.
 #[derive(Debug)]
 pub(super) struct Noted {
     pub(super) context: Context,
     /// The caller's span.
     pub(super) parent: Option<SpanId>,
     /// What came with it.
-    pub(super) state: Option<HeaderValue>,
+    pub(super) state: Option<Box<[u8]>>,
     pub(super) version: Version,
+    /// The path of the caller's target; cut where it is very long.
+    pub(super) path: String,
     pub(super) end: Option<End>,
     /// The first is here, as most requests take one.
     pub(super) first: Option<Call>,
@@ -57,8 +62,6 @@ pub struct End {
     pub ended: Instant,
     /// The caller's method.
     pub method: Method,
-    /// The caller's target.
-    pub target: Uri,
     /// Where it arrived; none on a Unix socket.
     pub local: Option<SocketAddr>,
     /// Where it was routed to.
@@ -83,15 +86,12 @@ impl Tracer {
             None => Context::root(|trace| self.sample.takes(trace)),
         };
         let noted = context.is_sampled().then(|| {
-            Box::new(Noted {
-                context,
-                parent: caller.map(|caller| caller.span),
-                state: caller.and_then(|_| state(headers)),
-                version,
-                end: None,
-                first: None,
-                more: Vec::new(),
-            })
+            let mut noted = self.shared.spares.pop().unwrap_or_default();
+            noted.context = context;
+            noted.parent = caller.map(|caller| caller.span);
+            noted.state = caller.and_then(|_| state(headers));
+            noted.version = version;
+            noted
         });
         Trace {
             tracer: Arc::clone(self),
@@ -101,23 +101,23 @@ impl Tracer {
     }
 }
 
+/// As much of a path is told, in bytes: there may be many that wait, and collectors refuse messages that
+/// are too large.
+pub(super) const LONGEST_PATH: usize = 2048;
+
 /// So much of `tracestate` is told, in bytes: as much as the standard wants to be passed on.
 const LONGEST_STATE: usize = 512;
 
 /// `tracestate`, put together where it came in pieces; none where it is no text, which would spoil the
 /// message with the spans of others in it, or too long.
-fn state(headers: &HeaderMap) -> Option<HeaderValue> {
-    let mut values = headers.get_all(TRACESTATE).iter();
-    let first = values.next()?;
-    let state = if values.next().is_none() {
-        first.clone()
-    } else {
-        let pieces = headers.get_all(TRACESTATE).iter();
-        let pieces: Vec<_> = pieces.map(HeaderValue::as_bytes).collect();
-        HeaderValue::from_bytes(&pieces.join(&b',')).ok()?
-    };
-    let is_text = state.to_str().is_ok_and(|text| text.len() <= LONGEST_STATE);
-    is_text.then_some(state)
+fn state(headers: &HeaderMap) -> Option<Box<[u8]>> {
+    let values = headers.get_all(TRACESTATE).iter();
+    let pieces: Vec<_> = values
+        .map(HeaderValue::to_str)
+        .collect::<Result<_, _>>()
+        .ok()?;
+    let state = pieces.join(",");
+    (!pieces.is_empty() && state.len() <= LONGEST_STATE).then(|| state.into_bytes().into())
 }
 
 impl Trace {
@@ -172,12 +172,16 @@ impl Trace {
         }
     }
 
-    /// Hands over what was noted; `end` is asked for only if anything was.
-    pub fn end(self, end: impl FnOnce() -> End) {
+    /// Hands over what was noted, with the path of the caller's target; `end` is asked for only if
+    /// anything was.
+    pub fn end(self, path: &str, end: impl FnOnce() -> End) {
         if let Some(mut noted) = self.noted {
-            noted.end = Some(end());
-            let spans = 1 + usize::from(noted.first.is_some()) + noted.more.len();
-            self.tracer.hand_over(Ended::Request(noted), spans);
+            let end = end();
+            // As much of it is told at most, and the prefix is not told twice.
+            let most = end.prefix_len + LONGEST_PATH;
+            noted.path.push_str(&path[..path.floor_char_boundary(most)]);
+            noted.end = Some(end);
+            self.tracer.hand_over(Ended::Request(noted));
         }
     }
 
@@ -193,7 +197,33 @@ impl fmt::Debug for Trace {
     }
 }
 
+/// Nothing yet.
+impl Default for Noted {
+    fn default() -> Self {
+        Self {
+            context: Context::NONE,
+            parent: None,
+            state: None,
+            version: Version::HTTP_11,
+            path: String::new(),
+            end: None,
+            first: None,
+            more: Vec::new(),
+        }
+    }
+}
+
 impl Noted {
+    /// Forgets all but the memory that was taken for it.
+    pub(super) fn clear(&mut self) {
+        let mut path = std::mem::take(&mut self.path);
+        path.clear();
+        *self = Self {
+            path,
+            ..Self::default()
+        };
+    }
+
     /// All attempts, in their order.
     pub(super) fn calls(&self) -> impl Iterator<Item = &Call> {
         self.first.iter().chain(&self.more)

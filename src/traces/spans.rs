@@ -1,25 +1,67 @@
 //! What a collector is sent: spans in the protocol of OpenTelemetry (OTLP 1), with the attributes of its
 //! semantic conventions for HTTP, of which `docs/traces.md` has the table.
 
+use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::{Method, StatusCode, Version};
 use tokio::time::Instant;
 
-use super::attribute::{attribute, boolean, number, text, text_in};
+use super::attribute::{boolean, number, text, text_in, text_of};
 use super::context::{Context, SpanId};
 use super::renewal::{Asked, Renewed};
-use super::request::{Call, End, Noted};
+use super::request::{Call, End, LONGEST_PATH, Noted};
 use super::{Ended, wire};
 use crate::config;
 use crate::connection::Connection;
 use crate::connection::url::Destination;
 
-/// Appends what is over to the spans of a message; gives how many they are.
-pub(super) fn write(ended: &Ended, clock: Clock, out: &mut Vec<u8>) -> usize {
-    match ended {
-        Ended::Renewal(renewed) => write_renewal(renewed, clock, out),
-        Ended::Request(noted) => write_request(noted, clock, out),
+/// Writes what is over, as long as one reading of the clocks is good for.
+pub(super) struct Writer {
+    clock: Clock,
+    /// The address where the last request arrived, as text: most arrive at the same.
+    local: Option<(IpAddr, String)>,
+}
+
+impl Writer {
+    pub(super) fn new() -> Self {
+        Self {
+            clock: Clock::read(),
+            local: None,
+        }
+    }
+
+    /// Appends what is over to the spans of a message; gives how many they are.
+    pub(super) fn write(&mut self, ended: &Ended, out: &mut Vec<u8>) -> usize {
+        match ended {
+            Ended::Renewal(renewed) => write_renewal(renewed, self.clock, out),
+            Ended::Request(noted) => self.write_request(noted, out),
+        }
+    }
+
+    fn write_request(&mut self, noted: &Noted, out: &mut Vec<u8>) -> usize {
+        let Some(end) = &noted.end else {
+            return 0;
+        };
+        let clock = self.clock;
+        let local = end
+            .local
+            .map(|local| (self.text_of(local.ip()), local.port()));
+        write_server(noted, end, local, clock, out);
+        let mut count = 1;
+        for (resent, call) in noted.calls().enumerate() {
+            let context = noted.context.with(call.span);
+            write_client(noted, end, call, context, resent, clock, out);
+            count += 1;
+        }
+        count
+    }
+
+    fn text_of(&mut self, address: IpAddr) -> &str {
+        let known = self.local.take().filter(|(known, _)| *known == address);
+        let (_, text) =
+            (self.local).insert(known.unwrap_or_else(|| (address, address.to_string())));
+        text
     }
 }
 
@@ -47,13 +89,13 @@ const SCHEMA: &[u8] = b"https://opentelemetry.io/schemas/1.37.0";
 
 /// Times of the monotonic clock as times of the day, by one reading of both.
 #[derive(Clone, Copy)]
-pub(super) struct Clock {
+struct Clock {
     now: Instant,
     nanoseconds: u64,
 }
 
 impl Clock {
-    pub(super) fn read() -> Self {
+    fn read() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         Self {
             now: Instant::now(),
@@ -116,21 +158,13 @@ fn flags(context: Context, is_remote: bool) -> u32 {
     u32::from(context.flags()) | IS_KNOWN | if is_remote { IS_REMOTE } else { 0 }
 }
 
-fn write_request(noted: &Noted, clock: Clock, out: &mut Vec<u8>) -> usize {
-    let Some(end) = &noted.end else {
-        return 0;
-    };
-    write_server(noted, end, clock, out);
-    let mut count = 1;
-    for (resent, call) in noted.calls().enumerate() {
-        let context = noted.context.with(call.span);
-        write_client(noted, end, call, context, resent, clock, out);
-        count += 1;
-    }
-    count
-}
-
-fn write_server(noted: &Noted, end: &End, clock: Clock, out: &mut Vec<u8>) {
+fn write_server(
+    noted: &Noted,
+    end: &End,
+    local: Option<(&str, u16)>,
+    clock: Clock,
+    out: &mut Vec<u8>,
+) {
     let is_server_error = end.status.is_some_and(|status| status.is_server_error());
     let frame = Frame {
         context: noted.context,
@@ -145,7 +179,7 @@ fn write_server(noted: &Noted, end: &End, clock: Clock, out: &mut Vec<u8>) {
     let route = end.connection.as_deref().and_then(|it| route(it, end));
     frame.write(out, |out| {
         if let Some(state) = &noted.state {
-            wire::bytes(out, 3, state.as_bytes());
+            wire::bytes(out, 3, state);
         }
         wire::nested(out, 5, |out| {
             out.extend_from_slice(method.unwrap_or("HTTP").as_bytes());
@@ -159,13 +193,13 @@ fn write_server(noted: &Noted, end: &End, clock: Clock, out: &mut Vec<u8>) {
             text(out, "http.request.method_original", other);
         }
         text(out, "url.scheme", "http");
-        text(out, "url.path", cut(end.target.path()));
+        text(out, "url.path", cut(&noted.path));
         if let Some(route) = route {
             text(out, "http.route", route);
         }
-        if let Some(local) = end.local {
-            text(out, "server.address", &local.ip().to_string());
-            number(out, "server.port", local.port().into());
+        if let Some((address, port)) = local {
+            text(out, "server.address", address);
+            number(out, "server.port", port.into());
         }
         protocol(out, noted.version);
         if let Some(status) = end.status {
@@ -217,7 +251,7 @@ fn write_client(
     let (method, other) = method(&end.method);
     frame.write(out, |out| {
         if let Some(state) = &noted.state {
-            wire::bytes(out, 3, state.as_bytes());
+            wire::bytes(out, 3, state);
         }
         wire::bytes(out, 5, method.unwrap_or("HTTP").as_bytes());
         text(out, "http.request.method", method.unwrap_or("_OTHER"));
@@ -225,7 +259,7 @@ fn write_client(
             text(out, "http.request.method_original", other);
         }
         if let Some(connection) = &end.connection {
-            let rest = end.target.path().get(end.prefix_len..).unwrap_or_default();
+            let rest = noted.path.get(end.prefix_len..).unwrap_or_default();
             upstream(out, connection, rest);
             text(out, "keybearer.connection", &connection.name);
         }
@@ -245,10 +279,6 @@ fn write_client(
     });
 }
 
-/// As much of a path as is told, in bytes: there may be many that wait, and collectors refuse messages that
-/// are too large.
-const LONGEST_PATH: usize = 2048;
-
 fn cut(path: &str) -> &str {
     &path[..path.floor_char_boundary(LONGEST_PATH)]
 }
@@ -259,29 +289,35 @@ fn upstream(out: &mut Vec<u8>, connection: &Connection, rest: &str) {
     let Destination::Server { scheme, host, port } = base.destination() else {
         return;
     };
-    attribute(out, "url.full", |out| {
-        wire::nested(out, 1, |out| {
-            out.extend_from_slice(scheme.as_str().as_bytes());
-            out.extend_from_slice(b"://");
-            // An IPv6 address stands in brackets.
-            let (open, close): (&[u8], &[u8]) = match host.contains(':') {
-                true => (b"[", b"]"),
-                false => (b"", b""),
-            };
-            for part in [open, host.as_bytes(), close] {
-                out.extend_from_slice(part);
-            }
-            if *port != scheme.default_port() {
-                out.push(b':');
-                out.extend_from_slice(port.to_string().as_bytes());
-            }
-            out.extend_from_slice(base.path().as_bytes());
-            out.extend_from_slice(match rest {
-                "" if base.path().is_empty() || base.ends_with_slash() => b"/",
-                rest => cut(rest).as_bytes(),
-            });
-        });
-    });
+    // An IPv6 address stands in brackets.
+    let (open, close) = match host.contains(':') {
+        true => ("[", "]"),
+        false => ("", ""),
+    };
+    let number_of_port;
+    let (colon, written_port) = match *port == scheme.default_port() {
+        true => ("", ""),
+        false => {
+            number_of_port = port.to_string();
+            (":", number_of_port.as_str())
+        }
+    };
+    let rest = match rest {
+        "" if base.path().is_empty() || base.ends_with_slash() => "/",
+        rest => cut(rest),
+    };
+    let url = [
+        scheme.as_str(),
+        "://",
+        open,
+        host,
+        close,
+        colon,
+        written_port,
+        base.path(),
+        rest,
+    ];
+    text_of(out, "url.full", url);
     text(out, "server.address", host);
     number(out, "server.port", (*port).into());
 }

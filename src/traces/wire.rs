@@ -18,16 +18,48 @@ const LENGTH_DELIMITED: u8 = 2;
 const FIXED32: u8 = 5;
 
 /// Numbers of fields here are below 32, so that their tag has two bytes at most.
+#[inline]
 fn tag(out: &mut Vec<u8>, field: u8, kind: u8) {
     varint(out, u64::from(field) << 3 | u64::from(kind));
 }
 
-fn varint(out: &mut Vec<u8>, mut number: u64) {
+#[inline]
+fn varint(out: &mut Vec<u8>, number: u64) {
+    // Nearly all that there are.
+    if number < 0x80 {
+        out.push(number as u8);
+    } else {
+        long_varint(out, number);
+    }
+}
+
+fn long_varint(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
         number >>= 7;
     }
     out.push(number as u8);
+}
+
+/// The length of a number as `varint` writes it: seven bits to a byte.
+#[inline]
+pub(super) fn varint_length(number: u64) -> usize {
+    match number {
+        0..0x80 => 1,
+        _ => (64 - number.leading_zeros() as usize).div_ceil(7),
+    }
+}
+
+/// The length of a field below 16 with this number in it.
+#[inline]
+pub(super) fn number_length(number: u64) -> usize {
+    1 + varint_length(number)
+}
+
+/// The length of a field below 16 with so many bytes in it.
+#[inline]
+pub(super) fn bytes_length(length: usize) -> usize {
+    1 + varint_length(length as u64) + length
 }
 
 /// An `enum`, an `int64` or the like.
@@ -47,27 +79,44 @@ pub(super) fn fixed32(out: &mut Vec<u8>, field: u8, number: u32) {
 }
 
 /// A text or bytes.
+#[inline]
 pub(super) fn bytes(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
-    tag(out, field, LENGTH_DELIMITED);
-    varint(out, bytes.len() as u64);
+    begin(out, field, bytes.len());
     out.extend_from_slice(bytes);
 }
 
-/// A message, or a text that is put together.
+/// What stands before a text, bytes or a message of this length.
+#[inline]
+pub(super) fn begin(out: &mut Vec<u8>, field: u8, length: usize) {
+    tag(out, field, LENGTH_DELIMITED);
+    varint(out, length as u64);
+}
+
+/// A message, or a text that is put together, whose length shows when it is written.
+#[inline]
 pub(super) fn nested(out: &mut Vec<u8>, field: u8, write: impl FnOnce(&mut Vec<u8>)) {
     tag(out, field, LENGTH_DELIMITED);
-    // Most are short enough for a length of one byte; others are moved.
     let start = out.len();
     out.push(0);
     write(out);
     let length = out.len() - start - 1;
-    if length < 0x80 {
-        out[start] = length as u8;
-        return;
+    match length {
+        0..0x80 => out[start] = length as u8,
+        _ => lengthen(out, start, length),
     }
-    let mut prefix = Vec::with_capacity(10);
-    varint(&mut prefix, length as u64);
-    out.splice(start..=start, prefix);
+}
+
+/// Makes room for a length that takes more than the one byte at `start`, and writes it.
+fn lengthen(out: &mut Vec<u8>, start: usize, mut length: usize) {
+    let end = out.len();
+    let last = start + varint_length(length as u64) - 1;
+    out.resize(end + last - start, 0);
+    out.copy_within(start + 1..end, last + 1);
+    for byte in &mut out[start..last] {
+        *byte = length as u8 | 0x80;
+        length >>= 7;
+    }
+    out[last] = length as u8;
 }
 
 /// The fields of a message, as far as they are well-formed.
