@@ -22,11 +22,11 @@ pub struct Context {
     flags: u8,
 }
 
-/// The ID of a trace; never 0 but in [`Context::NONE`].
+/// The ID of a trace; 0 stands for none.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TraceId(u128);
 
-/// The ID of a span; never 0 but in [`Context::NONE`].
+/// The ID of a span; 0 stands for none.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SpanId(u64);
 
