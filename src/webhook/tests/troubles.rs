@@ -217,3 +217,27 @@ async fn one_that_cannot_be_read_is_set_aside_and_holds_up_nothing() {
     assert!(fact.told.contains("cannot be read"), "{}", fact.told);
     world.end(at_work).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_content_under_way_is_bounded_and_none_waits_for_another() {
+    /// Each is read alone, and with four of them there is as much as may be.
+    const LONG: usize = 17 << 16;
+    let world = World::new().await;
+    world.target.is_up.store(true, SeqCst);
+    world.target.is_slow.store(true, SeqCst);
+    let contents = (0..8).map(|number| numbered(number, LONG)).collect();
+    let (at_work, _) = world.deliver("any", contents).await;
+    let gauge = at_work.means.queue.gauge(&at_work.endpoint.name);
+    for answered in 0..8 {
+        let under_way = 4.min(8 - answered);
+        let asked = || world.asked() >= answered + under_way;
+        eventually("as many to be under way as there may be", asked).await;
+        assert_eq!(world.asked(), answered + under_way);
+        world.target.let_go.send_replace(answered + 1);
+        // By then whatever may be under way has begun.
+        let noted = || gauge.waiting() == 7 - answered as u64;
+        eventually("a delivery to be noted", noted).await;
+    }
+    assert_eq!(world.took(), 8);
+    world.end(at_work).await;
+}
