@@ -2,6 +2,7 @@
 //! several at a time, until their target has taken them.
 
 use std::collections::{HashSet, VecDeque};
+use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -102,7 +103,7 @@ impl Courier {
             let wake = self.start(&endpoint, &way, &gauge).await;
             let woken = async {
                 match wake {
-                    Some(time) => means.clock.until(time).await,
+                    Some(idle) => means.clock.until_outside(idle).await,
                     None => std::future::pending().await,
                 }
             };
@@ -140,13 +141,13 @@ impl Courier {
         while self.settling.join_next().await.is_some() {}
     }
 
-    /// Begins as many attempts as there may be; when there will be more to begin.
+    /// Begins as many attempts as there may be; from when until when there is no other to begin.
     async fn start(
         &mut self,
         endpoint: &Arc<Endpoint>,
         way: &Arc<Way>,
         gauge: &Gauge,
-    ) -> Option<SystemTime> {
+    ) -> Option<Range<SystemTime>> {
         let (places, most) = match endpoint.order {
             Order::Arrival => (1, AHEAD),
             Order::Any => (AT_A_TIME, AT_A_TIME),
@@ -180,19 +181,20 @@ impl Courier {
         wake
     }
 
-    /// Reads what is to be tried next; when to look again.
-    async fn read(&mut self, order: Order, most: usize) -> Option<SystemTime> {
+    /// Reads what is to be tried next; from when until when there is nothing else.
+    async fn read(&mut self, order: Order, most: usize) -> Option<Range<SystemTime>> {
         let except = self.busy.iter().copied().collect();
         let now = self.means.clock.now();
         let queue = &self.means.queue;
         match queue.next(&self.name, order, except, most, now).await {
             Ok(next) => {
                 self.ahead = next.ready.into();
-                next.wake.map(|due| UNIX_EPOCH + Duration::from_millis(due))
+                let wake = next.wake.map(Duration::from_millis);
+                wake.map(|due| now..UNIX_EPOCH + due)
             }
             Err(error) => {
                 warn!(endpoint = %self.name, %error, "Webhooks not delivered");
-                Some(now + PAUSE)
+                Some(now..now + PAUSE)
             }
         }
     }

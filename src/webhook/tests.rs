@@ -5,6 +5,7 @@ mod silence;
 mod troubles;
 
 use std::future::Future;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -42,6 +43,10 @@ impl Manual {
     fn advance(&self, by: Duration) {
         self.0.send_modify(|now| *now += by);
     }
+
+    fn set_back(&self, by: Duration) {
+        self.0.send_modify(|now| *now -= by);
+    }
 }
 
 impl Clock for Manual {
@@ -49,10 +54,13 @@ impl Clock for Manual {
         *self.0.borrow()
     }
 
-    fn until(&self, time: SystemTime) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    fn until_outside(
+        &self,
+        span: Range<SystemTime>,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         let mut clock = self.0.subscribe();
         Box::pin(async move {
-            let _ = clock.wait_for(|now| *now >= time).await;
+            let _ = clock.wait_for(|now| !span.contains(now)).await;
         })
     }
 }
