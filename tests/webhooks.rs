@@ -7,7 +7,9 @@ mod console;
 mod crashes;
 mod deliveries;
 mod endpoints;
+mod faults;
 mod shown;
+mod shutdown;
 mod signatures;
 
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -2,6 +2,7 @@
 //! several at a time, until their target has taken them.
 
 use std::collections::{HashSet, VecDeque};
+use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,7 +13,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::clock::Clock;
-use super::queue::{Id, Outcome, Phase, Queue, Ready, millis};
+use super::queue::{Gauge, Id, Outcome, Phase, Queue, Ready, millis};
 use super::send::{Answer, Way};
 use crate::auth::backoff;
 use crate::connection::webhook::{Endpoint, Order};
@@ -99,12 +100,10 @@ impl Courier {
         let mut endpoint = Arc::clone(&self.settings.borrow_and_update());
         let mut way = Arc::new(Way::new(&endpoint, &means.upstreams, &means.proxy));
         loop {
-            // What is under way counts as waiting until it is noted.
-            let has_more = gauge.waiting() > self.busy.len() as u64;
-            let wake = self.start(&endpoint, &way, has_more).await;
+            let wake = self.start(&endpoint, &way, &gauge).await;
             let woken = async {
                 match wake {
-                    Some(time) => means.clock.until(time).await,
+                    Some(idle) => means.clock.until_outside(idle).await,
                     None => std::future::pending().await,
                 }
             };
@@ -142,40 +141,31 @@ impl Courier {
         while self.settling.join_next().await.is_some() {}
     }
 
-    /// Begins as many attempts as there may be; when there will be more to begin.
+    /// Begins as many attempts as there may be; from when until when there is no other to begin.
     async fn start(
         &mut self,
         endpoint: &Arc<Endpoint>,
         way: &Arc<Way>,
-        has_more: bool,
-    ) -> Option<SystemTime> {
+        gauge: &Gauge,
+    ) -> Option<Range<SystemTime>> {
         let (places, most) = match endpoint.order {
             Order::Arrival => (1, AHEAD),
             Order::Any => (AT_A_TIME, AT_A_TIME),
         };
         let mut wake = None;
-        let has_room = self.running.is_empty() || self.under_way < UNDER_WAY;
-        if has_more && has_room && self.running.len() < places && self.ahead.is_empty() {
-            let except = self.busy.iter().copied().collect();
-            let now = self.means.clock.now();
-            let next = self
-                .means
-                .queue
-                .next(&self.name, endpoint.order, except, most, now);
-            match next.await {
-                Ok(next) => {
-                    wake = next.wake.map(|due| UNIX_EPOCH + Duration::from_millis(due));
-                    self.ahead = next.ready.into();
-                }
-                Err(error) => {
-                    warn!(endpoint = %self.name, %error, "Webhooks not delivered");
-                    wake = Some(now + PAUSE);
+        // Long content is read in parts, so that it may take several to fill all places.
+        while self.running.len() < places {
+            if self.ahead.is_empty() {
+                // What is under way counts as waiting until it is noted.
+                let has_more = gauge.waiting() > self.busy.len() as u64;
+                let has_room = self.running.is_empty() || self.under_way < UNDER_WAY;
+                if has_more && has_room {
+                    wake = self.read(endpoint.order, most).await;
                 }
             }
-        }
-        while self.running.len() < places
-            && let Some(ready) = self.ahead.pop_front()
-        {
+            let Some(ready) = self.ahead.pop_front() else {
+                break;
+            };
             if !self.busy.insert(ready.id) {
                 continue;
             }
@@ -189,6 +179,24 @@ impl Courier {
             self.running.spawn(attempt);
         }
         wake
+    }
+
+    /// Reads what is to be tried next; from when until when there is nothing else.
+    async fn read(&mut self, order: Order, most: usize) -> Option<Range<SystemTime>> {
+        let except = self.busy.iter().copied().collect();
+        let now = self.means.clock.now();
+        let queue = &self.means.queue;
+        match queue.next(&self.name, order, except, most, now).await {
+            Ok(next) => {
+                self.ahead = next.ready.into();
+                let wake = next.wake.map(Duration::from_millis);
+                wake.map(|due| now..UNIX_EPOCH + due)
+            }
+            Err(error) => {
+                warn!(endpoint = %self.name, %error, "Webhooks not delivered");
+                Some(now..now + PAUSE)
+            }
+        }
     }
 
     /// Notes what came of an attempt.

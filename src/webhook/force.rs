@@ -46,7 +46,7 @@ impl Webhooks {
         }
     }
 
-    async fn put_in_force(&self, wanted: Option<&config::Webhooks>) -> Result<(), NoId> {
+    pub(super) async fn put_in_force(&self, wanted: Option<&config::Webhooks>) -> Result<(), NoId> {
         let _one_at_a_time = self.changing.lock().await;
         let before = self.door.table.load_full();
         let endpoints = wanted.map_or(&[][..], |wanted| &wanted.endpoints);

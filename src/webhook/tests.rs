@@ -1,6 +1,11 @@
 //! Deliveries through long troubles, by a clock that the test holds.
 
+mod retention;
+mod silence;
+mod troubles;
+
 use std::future::Future;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -23,7 +28,7 @@ use crate::auth::credentials::Credentials;
 use crate::config::source::{Process, locate};
 use crate::config::{self, Config};
 use crate::connection::webhook::Endpoint;
-use crate::live::{self, Parts};
+use crate::live::{self, Parts, Reader};
 use crate::metrics::Metrics;
 use crate::proxy::Proxy;
 use crate::store::Store;
@@ -38,6 +43,10 @@ impl Manual {
     fn advance(&self, by: Duration) {
         self.0.send_modify(|now| *now += by);
     }
+
+    fn set_back(&self, by: Duration) {
+        self.0.send_modify(|now| *now -= by);
+    }
 }
 
 impl Clock for Manual {
@@ -45,10 +54,13 @@ impl Clock for Manual {
         *self.0.borrow()
     }
 
-    fn until(&self, time: SystemTime) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    fn until_outside(
+        &self,
+        span: Range<SystemTime>,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         let mut clock = self.0.subscribe();
         Box::pin(async move {
-            let _ = clock.wait_for(|now| *now >= time).await;
+            let _ = clock.wait_for(|now| !span.contains(now)).await;
         })
     }
 }
@@ -57,6 +69,9 @@ impl Clock for Manual {
 #[derive(Default)]
 struct Target {
     is_up: AtomicBool,
+    /// Whether it waits with its answers; and to how many requests, in their order, it has answered then.
+    is_slow: AtomicBool,
+    let_go: watch::Sender<usize>,
     took: Mutex<Vec<String>>,
     asked: Mutex<Vec<String>>,
 }
@@ -90,16 +105,24 @@ impl Target {
         let line = request.split(" HTTP").next()?;
         let content = request.rsplit("\r\n\r\n").next()?;
         let told = format!("{line} {content}");
+        let number = {
+            let mut asked = self.asked.lock();
+            asked.push(told.clone());
+            asked.len()
+        };
+        if self.is_slow.load(SeqCst) {
+            let mut let_go = self.let_go.subscribe();
+            let _ = let_go.wait_for(|let_go| *let_go >= number).await;
+        }
         let answer = match self.is_up.load(SeqCst) {
             true => {
-                self.took.lock().push(told.clone());
+                self.took.lock().push(told);
                 "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"
             }
             false => {
                 "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
             }
         };
-        self.asked.lock().push(told);
         stream.write_all(answer.as_bytes()).await.ok()
     }
 }
@@ -119,12 +142,8 @@ fn config(folder: &std::path::Path, url: &str) -> Config {
     config::load(&location, &Process).result.unwrap()
 }
 
-fn means(
-    config: &Config,
-    queue: Queue,
-    clock: Arc<dyn Clock>,
-    stop: &watch::Sender<bool>,
-) -> (Arc<Means>, Metrics) {
+/// What a configuration gives, apart from what runs.
+fn parts(config: &Config) -> (Reader, Metrics, Arc<Upstreams>, Arc<Proxy>) {
     let metrics = Metrics::new().unwrap();
     let upstreams = Arc::new(Upstreams::default());
     let credentials = Credentials::new(
@@ -141,10 +160,21 @@ fn means(
         traces: Traces::default(),
     };
     let reader = live::apart(config, &parts).unwrap();
+    let proxy = Proxy::new(reader.clone(), &metrics);
+    (reader, metrics, upstreams, proxy)
+}
+
+fn means(
+    config: &Config,
+    queue: Queue,
+    clock: Arc<dyn Clock>,
+    stop: &watch::Sender<bool>,
+) -> (Arc<Means>, Metrics) {
+    let (_, metrics, upstreams, proxy) = parts(config);
     let means = Means {
         queue: Arc::new(queue),
         upstreams,
-        proxy: Proxy::new(reader, &metrics),
+        proxy,
         clock,
         stop: stop.subscribe(),
     };

@@ -120,6 +120,35 @@ async fn in_order_one_that_fails_holds_up_its_endpoint_visibly_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_replay_while_an_attempt_is_made_is_not_lost() {
+    let target = Upstream::start().await;
+    let gate = Gate::new();
+    // By itself the next attempt would come an hour later, or never.
+    let refused =
+        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n";
+    let refusal = Answer(vec![
+        Step::Read,
+        Step::Wait(gate.clone()),
+        Step::Send(refused.into()),
+    ]);
+    let answers = [refusal.clone(), refusal.clone(), refusal, Answer::ok("")];
+    target.on_each("/hook", answers);
+    let rest = "verify = { type = \"none\" }\nmax_attempts = 3";
+    let keybearer = start(&endpoint("hook", &target.url("/hook"), rest)).await;
+    let path = path(&keybearer, "hook").await;
+    assert_eq!(send(&keybearer, &path, "1").await, 202);
+    let id = deliveries(&keybearer, "hook").await[0]["id"].take();
+    // During the first attempt, a later one, and the last one that there may be.
+    for attempt in 1..=3 {
+        target.wait_for_requests(attempt).await;
+        replay(&keybearer, id.as_str().unwrap()).await;
+        gate.open();
+    }
+    wait_for(&keybearer, "hook", "delivered", 1).await;
+    assert_eq!(texts(&target), ["1"; 4]);
+}
+
+#[tokio::test]
 async fn in_any_order_one_that_fails_holds_up_nothing() {
     let target = Upstream::start().await;
     target.on(

@@ -185,13 +185,19 @@ impl<'t> Tables<'t> {
         }
         self.due.remove((&**endpoint, fact.due, id.0))?;
         // Somebody wanted it at once while the attempt was made.
-        let is_wanted = fact.attempts > 0 && fact.due == 0 && fact.changed > millis(outcome.began);
+        let is_wanted = fact.due == 0 && fact.changed > millis(outcome.began);
         fact.attempts = fact.attempts.saturating_add(1);
         fact.changed = now;
         fact.status = outcome.status;
         outcome.told.clone_into(&mut fact.told);
-        fact.phase = outcome.phase;
-        fact.due = if is_wanted { 0 } else { outcome.due };
+        (fact.phase, fact.due) = (outcome.phase, outcome.due);
+        if is_wanted && fact.phase != Phase::Delivered {
+            if fact.phase == Phase::Failed {
+                // As if it had been wanted a moment later.
+                fact.attempts = 0;
+            }
+            (fact.phase, fact.due) = (Phase::Waiting, 0);
+        }
         if fact.phase == Phase::Waiting {
             self.wait(endpoint, id, fact.due)?;
         } else {
@@ -224,10 +230,6 @@ impl<'t> Tables<'t> {
         match fact.phase {
             Phase::Waiting => {
                 self.due.remove((&*endpoint, fact.due, id.0))?;
-                // The time of an arrival stays until the first attempt.
-                if fact.attempts > 0 {
-                    fact.changed = now;
-                }
             }
             Phase::Delivered | Phase::Failed => {
                 let stock = stocks.entry(Arc::clone(&endpoint)).or_default();
@@ -236,11 +238,11 @@ impl<'t> Tables<'t> {
                     stock.delivered = stock.delivered.saturating_sub(fact.bytes);
                 }
                 fact.attempts = 0;
-                fact.changed = now;
             }
         }
         fact.phase = Phase::Waiting;
         fact.due = 0;
+        fact.changed = now;
         self.wait(&endpoint, id, 0)?;
         self.facts.insert((&*endpoint, id.0), fact.columns())?;
         Ok(Some(endpoint))

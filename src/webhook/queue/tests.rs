@@ -1,5 +1,7 @@
 //! The queue on a real disk.
 
+mod opening;
+
 use super::shared::FILE;
 use super::*;
 use crate::store::Store;
@@ -334,23 +336,4 @@ async fn many_at_once_share_commits_and_keep_their_order() {
         assert!(ids.unwrap().is_sorted());
     }
     assert_eq!(queue.gauge(&"hook".into()).waiting(), 1000);
-}
-
-#[tokio::test]
-async fn a_file_that_is_no_queue_is_told_and_left_alone() {
-    let folder = tempfile::tempdir().unwrap();
-    let vault = vault(&folder);
-    std::fs::write(vault.path(FILE), "something else").unwrap();
-    let error = Queue::open(vault.clone())
-        .map(drop)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains(FILE) && error.contains("move it away"),
-        "{error}"
-    );
-    assert_eq!(
-        std::fs::read_to_string(vault.path(FILE)).unwrap(),
-        "something else"
-    );
 }
