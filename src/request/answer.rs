@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use http::header::{CONTENT_LENGTH, CONTENT_LOCATION, LOCATION, TRAILER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::fields::{HOP_BY_HOP, UNFIT_FOR_TRAILERS, announced, remove_nominated, remove_where};
 use super::names::NameSet;
-use super::strip::{HOP_BY_HOP, UNFIT_FOR_TRAILERS, announced, remove_nominated, remove_where};
 use crate::connection::url::{BaseUrl, Destination, rest_after};
 use crate::connection::{Connection, Cookies};
 use crate::problem::PROXY_STATUS;

@@ -2,7 +2,6 @@
 
 mod arriving;
 pub mod aws_chunked;
-mod begun;
 pub mod body;
 pub mod content;
 pub mod deadline;
@@ -29,7 +28,6 @@ mod security;
 pub mod stream;
 mod through;
 pub mod tls;
-mod trailed;
 mod trunk;
 mod trunks;
 mod upload;

@@ -11,7 +11,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 
-use super::trailed::passed;
+use super::content::passed;
 use crate::request::strip::Strip;
 
 /// How much of what is kept is handed out at once, in bytes.

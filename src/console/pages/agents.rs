@@ -11,8 +11,21 @@ use maud::{Markup, html};
 
 use super::super::Console;
 use super::super::guard::Visitor;
+use super::parts::scrolled;
 use super::words::{bytes, countdown, duration};
-use super::{Depth, LIVE, Region, Shell, banner};
+use super::{Depth, Region, Shell, banner};
+use crate::agent::registry::Instance;
+
+/// What is told of each process of an agent.
+const COLUMNS: [&str; 7] = [
+    "From",
+    "Version",
+    "Connected",
+    "Heartbeat",
+    "Streams",
+    "Sent",
+    "Received",
+];
 
 /// The page.
 pub(in super::super) async fn page(
@@ -24,14 +37,13 @@ pub(in super::super) async fn page(
         p { "An agent runs in a private network, dials out to here, and leads connections with " code { "network.agent" } " to their upstreams there." }
         div #agents { (agents(&console)) }
     };
-    let shell = Shell {
-        title: "Agents",
-        depth: Depth::Top,
-        visitor: &visitor,
-        events: Some("view=agents"),
-        scripts: LIVE,
-        banner: banner(&console),
-    };
+    let shell = Shell::live(
+        &console,
+        &visitor,
+        Depth::Top,
+        "Agents",
+        Some("view=agents"),
+    );
     shell.page(StatusCode::OK, &content)
 }
 
@@ -60,40 +72,30 @@ fn agents(console: &Console) -> Markup {
                     }
                 }
                 @if !agent.instances.is_empty() {
-                    div.scroll tabindex="0" role="group" aria-label={ "Processes of " (agent.name) } {
-                        table.requests {
-                            thead {
-                                tr {
-                                    th scope="col" { "From" }
-                                    th scope="col" { "Version" }
-                                    th scope="col" { "Connected" }
-                                    th scope="col" { "Heartbeat" }
-                                    th scope="col" { "Streams" }
-                                    th scope="col" { "Sent" }
-                                    th scope="col" { "Received" }
-                                }
-                            }
-                            tbody {
-                                @for it in &agent.instances {
-                                    tr {
-                                        th scope="row" { (it.peer) @if it.is_leaving { " " span.state.doubt { "Draining" } } }
-                                        td { (it.version) }
-                                        td { (countdown(it.since, now)) }
-                                        td {
-                                            @match it.heartbeat {
-                                                Some((at, took)) => { (countdown(at, now)) ", " (duration(took.as_secs_f64())) }
-                                                None => { "-" }
-                                            }
-                                        }
-                                        td { (it.streams) " of " (it.streams_total) }
-                                        td { (bytes(it.sent)) }
-                                        td { (bytes(it.received)) }
-                                    }
-                                }
-                            }
-                        }
+                    @let label = format!("Processes of {}", agent.name);
+                    (scrolled(&label, &COLUMNS, None, &processes(&agent.instances, now)))
+                }
+            }
+        }
+    }
+}
+
+fn processes(instances: &[Instance], now: SystemTime) -> Markup {
+    html! {
+        @for it in instances {
+            tr {
+                th scope="row" { (it.peer) @if it.is_leaving { " " span.state.doubt { "Draining" } } }
+                td { (it.version) }
+                td { (countdown(it.since, now)) }
+                td {
+                    @match it.heartbeat {
+                        Some((at, took)) => { (countdown(at, now)) ", " (duration(took.as_secs_f64())) }
+                        None => { "-" }
                     }
                 }
+                td { (it.streams) " of " (it.streams_total) }
+                td { (bytes(it.sent)) }
+                td { (bytes(it.received)) }
             }
         }
     }

@@ -13,9 +13,10 @@ use super::super::Console;
 use super::super::delivery::{Content, MOST, Masks, Shown};
 use super::super::guard::Visitor;
 use super::super::webhooks::{UNREADABLE, next, of_delivery};
+use super::parts::{columns, without_script};
 use super::webhook::{class, phase, utc};
 use super::words::{bytes, countdown};
-use super::{Depth, LIVE, Region, Shell, banner, encoded};
+use super::{Depth, Region, Shell, banner, encoded};
 use crate::webhook::queue::{Fact, Id};
 use crate::webhook::{Delivery, pretty};
 
@@ -25,23 +26,13 @@ pub(in super::super) async fn page(
     Extension(visitor): Extension<Visitor>,
     Path(id): Path<String>,
 ) -> Response {
-    let shell = |title, events| Shell {
-        title,
-        depth: Depth::Below,
-        visitor: &visitor,
-        events,
-        scripts: LIVE,
-        banner: banner(&console),
-    };
+    let shell = |title, events| Shell::live(&console, &visitor, Depth::Below, title, events);
     let found = async { of_delivery(&console, &id)?.delivery(&id).await };
     let delivery = match found.await {
         Ok(delivery) => delivery,
         Err(fault) => {
-            let content = html! {
-                h1 { "No such delivery" }
-                p { (fault) ". " a href="../webhooks" { "All endpoints" } }
-            };
-            return shell("No such delivery", None).page(StatusCode::NOT_FOUND, &content);
+            let why = html! { (fault) ". " a href="../webhooks" { "All endpoints" } };
+            return shell("No such delivery", None).missing(&why);
         }
     };
     let (endpoint, id) = (&delivery.endpoint, delivery.id);
@@ -111,7 +102,7 @@ fn replay(console: &Console, endpoint: &str, id: Id) -> Markup {
                 button.primary #replay type="button" data-api={ "../api/deliveries/" (id) "/replay" } { "Replay" }
                 " " span #replayed role="status" {}
             }
-            noscript { p { "This needs a script; or run " code { "keybearer webhooks replay " (id) } "." } }
+            (without_script(&format!("keybearer webhooks replay {id}")))
         }
     }
 }
@@ -135,7 +126,7 @@ fn sent(console: &Console, delivery: &Delivery) -> Markup {
             @if head.fields.is_empty() { p { "It has no header fields." } } @else {
                 table.fields {
                     caption.away { "Header fields" }
-                    thead { tr { th scope="col" { "Field" } th scope="col" { "Value" } } }
+                    (columns(&["Field", "Value"]))
                     tbody {
                         @for (name, value) in &head.fields {
                             tr { th scope="row" { (name) } td { code { (masks.field(name, value)) } } }

@@ -13,13 +13,19 @@ use tokio::time::Instant;
 use super::super::Console;
 use super::super::external_id;
 use super::super::guard::Visitor;
+use super::parts::{copied, scrolled, without_script};
 use super::words::{bytes, countdown, duration, length, percent, rate, state};
-use super::{Depth, LIVE, Region, Shell, banner, copied, encoded, plot, settings};
+use super::{Depth, Region, Shell, banner, encoded, plot, settings};
 use crate::auth::state::State as Standing;
 use crate::connection::Connection;
 use crate::live::Live;
 use crate::live::recent::{Entry, MOST};
 use crate::shell::word;
+
+/// What is told of each request.
+const COLUMNS: [&str; 7] = [
+    "When", "Request", "Status", "Duration", "Upstream", "Content", "Notes",
+];
 
 /// The page.
 pub(in super::super) async fn page(
@@ -28,20 +34,12 @@ pub(in super::super) async fn page(
     Path(name): Path<String>,
 ) -> Response {
     let live = console.reader.take().live(&name).cloned();
-    let shell = |title, events| Shell {
-        title,
-        depth: Depth::Below,
-        visitor: &visitor,
-        events,
-        scripts: LIVE,
-        banner: banner(&console),
-    };
+    let shell = |title, events| Shell::live(&console, &visitor, Depth::Below, title, events);
     let Some(live) = live else {
-        let content = html! {
-            h1 { "No such connection" }
-            p { "There is no connection " code { (name) } ". " a href="../" { "All connections" } }
+        let why = html! {
+            "There is no connection " code { (name) } ". " a href="../" { "All connections" }
         };
-        return shell("No such connection", None).page(StatusCode::NOT_FOUND, &content);
+        return shell("No such connection", None).missing(&why);
     };
     let connection = &live.connection;
     let identity = told_identity(&console, connection).await;
@@ -66,22 +64,7 @@ pub(in super::super) async fn page(
         section aria-labelledby="recent" {
             h2 #recent { "Recent requests" }
             p.note { "The last " (MOST) " since keybearer started; paths without their query." }
-            div.scroll tabindex="0" role="group" aria-label="Table of recent requests" {
-                table.requests {
-                    thead {
-                        tr {
-                            th scope="col" { "When" }
-                            th scope="col" { "Request" }
-                            th scope="col" { "Status" }
-                            th scope="col" { "Duration" }
-                            th scope="col" { "Upstream" }
-                            th scope="col" { "Content" }
-                            th scope="col" { "Notes" }
-                        }
-                    }
-                    tbody #requests { (requests(&live)) }
-                }
-            }
+            (scrolled("Table of recent requests", &COLUMNS, Some("requests"), &requests(&live)))
         }
         section aria-labelledby="in-force" {
             h2 #in-force { "Settings in force" }
@@ -250,7 +233,7 @@ fn trial(connection: &Connection) -> Markup {
                 button.primary type="submit" { "Test" }
             }
             div #outcome aria-live="polite" {}
-            noscript { p { "This needs a script; or run " code { "keybearer test " (connection.name) } "." } }
+            (without_script(&format!("keybearer test {}", connection.name)))
         }
     }
 }

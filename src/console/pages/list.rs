@@ -14,8 +14,9 @@ use url::form_urlencoded;
 
 use super::super::Console;
 use super::super::guard::Visitor;
+use super::parts::{columns, copied};
 use super::words::{countdown, duration, percent, rate, state};
-use super::{Depth, LIVE, Region, Shell, banner, copied, encoded, plot};
+use super::{Depth, Region, Shell, banner, encoded, plot};
 use crate::auth::state::State as Standing;
 use crate::live::{Live, Snapshot};
 
@@ -148,27 +149,12 @@ pub(in super::super) async fn page(
         div #nothing { (nothing(&found)) }
         table.connections {
             caption.away { "Connections, by name" }
-            thead {
-                tr {
-                    th scope="col" { "Connection" }
-                    th scope="col" { "State" }
-                    th scope="col" { "Last hour" }
-                    th scope="col" { "Durations" }
-                    th scope="col" { "Actions" }
-                }
-            }
+            (columns(&["Connection", "State", "Last hour", "Durations", "Actions"]))
             tbody #rows { (rows(&console, &found, now)) }
         }
         div #pager { (pager(&search, &found)) }
     };
-    let shell = Shell {
-        title: "Connections",
-        depth: Depth::Top,
-        visitor: &visitor,
-        events: Some(&events),
-        scripts: LIVE,
-        banner: banner(&console),
-    };
+    let shell = Shell::live(&console, &visitor, Depth::Top, "Connections", Some(&events));
     shell.page(StatusCode::OK, &content)
 }
 

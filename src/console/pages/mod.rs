@@ -7,6 +7,7 @@ pub(super) mod agents;
 pub(super) mod delivery;
 pub(super) mod detail;
 pub(super) mod list;
+mod parts;
 mod plot;
 mod settings;
 pub(super) mod webhook;
@@ -93,7 +94,31 @@ pub(super) struct Shell<'a> {
     pub(super) banner: Markup,
 }
 
-impl Shell<'_> {
+impl<'a> Shell<'a> {
+    /// Around a page that is kept up to date by `events`, if it has them.
+    pub(super) fn live(
+        console: &Console,
+        visitor: &'a Visitor,
+        depth: Depth,
+        title: &'a str,
+        events: Option<&'a str>,
+    ) -> Self {
+        Self {
+            title,
+            depth,
+            visitor,
+            events,
+            scripts: LIVE,
+            banner: banner(console),
+        }
+    }
+
+    /// The page that stands where there is nothing of the name that was asked for.
+    pub(super) fn missing(&self, why: &Markup) -> Response {
+        let content = html! { h1 { (self.title) } p { (why) } };
+        self.page(StatusCode::NOT_FOUND, &content)
+    }
+
     /// The whole page.
     pub(super) fn page(&self, status: StatusCode, content: &Markup) -> Response {
         let root = self.depth.root();
@@ -178,17 +203,6 @@ fn rejected(last: &LastLoad) -> Markup {
                     }
                 }
             }
-        }
-    }
-}
-
-/// A text, and a button that copies it.
-fn copied(label: &str, text: &str) -> Markup {
-    html! {
-        span.copied {
-            code { (text) }
-            button.copy type="button" data-copy=(text) aria-label={ "Copy " (label) } { "Copy" }
-            span.away role="status" {}
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use maud::{Markup, html};
+use maud::{Markup, Render, html};
 
 use super::words::bytes;
 use crate::connection::auth::Auth;
@@ -11,10 +11,15 @@ use crate::connection::{Connection, Cookies, HeaderCase, HttpVersion};
 
 /// Settings as names and values, in the configuration's words.
 pub(super) fn table(connection: &Connection) -> Markup {
+    list(rows(connection))
+}
+
+/// Names and values.
+pub(super) fn list(rows: impl IntoIterator<Item = (impl Render, impl Render)>) -> Markup {
     html! {
         dl.settings {
-            @for (key, value) in rows(connection) {
-                div { dt { (key) } dd { (value) } }
+            @for (name, value) in rows {
+                div { dt { (name) } dd { (value) } }
             }
         }
     }

@@ -15,15 +15,26 @@ use url::form_urlencoded;
 use super::super::Console;
 use super::super::guard::Visitor;
 use super::super::webhooks::{earlier, next, of_endpoint};
+use super::parts::{copied, scrolled, without_script};
 use super::webhooks::{state, waiting};
 use super::words::{bytes, countdown, length};
-use super::{Depth, LIVE, Region, Shell, banner, copied, encoded};
+use super::{Depth, Region, Shell, banner, encoded, settings};
 use crate::connection::webhook::Order;
 use crate::webhook::queue::{Fact, Id, Phase};
 use crate::webhook::{Fault, Shown};
 
 /// Deliveries of one page.
 const PER_PAGE: usize = 100;
+
+/// What is told of each.
+const COLUMNS: [&str; 6] = [
+    "Received (UTC)",
+    "Delivery",
+    "State",
+    "Attempts",
+    "Next attempt",
+    "Last answer",
+];
 
 /// Which deliveries are looked at.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -111,22 +122,12 @@ pub(in super::super) async fn page(
     page: Result<Query<Page>, QueryRejection>,
 ) -> Response {
     let page = page.map(|Query(page)| page).unwrap_or_default();
-    let shell = |title, events| Shell {
-        title,
-        depth: Depth::Below,
-        visitor: &visitor,
-        events,
-        scripts: LIVE,
-        banner: banner(&console),
-    };
+    let shell = |title, events| Shell::live(&console, &visitor, Depth::Below, title, events);
     let seen = match Seen::take(&console, &name, &page).await {
         Ok(seen) => seen,
         Err(fault) => {
-            let content = html! {
-                h1 { "No such endpoint" }
-                p { (fault) ". " a href="../webhooks" { "All endpoints" } }
-            };
-            return shell("No such endpoint", None).page(StatusCode::NOT_FOUND, &content);
+            let why = html! { (fault) ". " a href="../webhooks" { "All endpoints" } };
+            return shell("No such endpoint", None).missing(&why);
         }
     };
     let name = &seen.shown.entry.endpoint.name;
@@ -156,21 +157,7 @@ pub(in super::super) async fn page(
                 }
                 button type="submit" { "Show" }
             }
-            div.scroll tabindex="0" role="group" aria-label="Table of deliveries" {
-                table.requests {
-                    thead {
-                        tr {
-                            th scope="col" { "Received (UTC)" }
-                            th scope="col" { "Delivery" }
-                            th scope="col" { "State" }
-                            th scope="col" { "Attempts" }
-                            th scope="col" { "Next attempt" }
-                            th scope="col" { "Last answer" }
-                        }
-                    }
-                    tbody #deliveries { (deliveries(&seen, &page)) }
-                }
-            }
+            (scrolled("Table of deliveries", &COLUMNS, Some("deliveries"), &deliveries(&seen, &page)))
             div #pager { (pager(&seen, &page)) }
         }
     };
@@ -242,7 +229,7 @@ fn rotation(name: &str) -> Markup {
             button type="submit" { "Make another URL" }
             p #rotated role="status" {}
         }
-        noscript { p { "This needs a script; or run " code { "keybearer webhooks rotate " (name) } "." } }
+        (without_script(&format!("keybearer webhooks rotate {name}")))
     }
 }
 
@@ -273,13 +260,7 @@ fn settings(seen: &Seen) -> Markup {
         ),
         ("Longest content", bytes(endpoint.limits.request_body)),
     ];
-    html! {
-        dl.settings {
-            @for (name, value) in &rows {
-                div { dt { (name) } dd { (value) } }
-            }
-        }
-    }
+    settings::list(rows)
 }
 
 fn deliveries(seen: &Seen, page: &Page) -> Markup {

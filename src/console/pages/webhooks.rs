@@ -11,8 +11,9 @@ use maud::{Markup, html};
 
 use super::super::Console;
 use super::super::guard::Visitor;
+use super::parts::{columns, copied};
 use super::words::age;
-use super::{Depth, LIVE, Region, Shell, banner, copied, encoded};
+use super::{Depth, Region, Shell, banner, encoded};
 use crate::connection::webhook::Order;
 use crate::webhook::Shown;
 
@@ -40,14 +41,13 @@ pub(in super::super) async fn page(
         p { "Others send webhooks to an endpoint's URL. What proves who sent it is kept on disk, and delivered to the endpoint's target until that takes it." }
         div #endpoints { (endpoints(&console)) }
     };
-    let shell = Shell {
-        title: "Webhooks",
-        depth: Depth::Top,
-        visitor: &visitor,
-        events: Some("view=webhooks"),
-        scripts: LIVE,
-        banner: banner(&console),
-    };
+    let shell = Shell::live(
+        &console,
+        &visitor,
+        Depth::Top,
+        "Webhooks",
+        Some("view=webhooks"),
+    );
     shell.page(StatusCode::OK, &content)
 }
 
@@ -88,15 +88,7 @@ fn endpoints(console: &Console) -> Markup {
         } @else {
             table.connections {
                 caption.away { "Endpoints, by name" }
-                thead {
-                    tr {
-                        th scope="col" { "Endpoint" }
-                        th scope="col" { "State" }
-                        th scope="col" { "Waiting" }
-                        th scope="col" { "URL to hand out" }
-                        th scope="col" { "Goes to" }
-                    }
-                }
+                (columns(&["Endpoint", "State", "Waiting", "URL to hand out", "Goes to"]))
                 tbody {
                     @for shown in &all { (row(shown, now)) }
                 }

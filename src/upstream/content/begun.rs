@@ -8,8 +8,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame};
 
-use super::content::{Content, ContentFault, PIECE};
-use super::flow::{Flow, Stage};
+use super::held::PIECE;
+use super::{Content, ContentFault};
+use crate::upstream::flow::{Flow, Stage};
 
 /// Content that was too long to be held, from its beginning.
 pub struct BegunContent {

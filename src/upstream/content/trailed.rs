@@ -9,9 +9,9 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::content::ContentFault;
-use super::flow::{Flow, Stage};
+use super::ContentFault;
 use crate::request::strip::Strip;
+use crate::upstream::flow::{Flow, Stage};
 
 /// The caller's content, counted and limited, with what follows it but for what may not be there.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl TrailedContent {
 }
 
 /// What of trailers is passed on, if it is anything.
-pub(super) fn passed(frame: Frame<Bytes>, strip: &Strip) -> Option<HeaderMap> {
+pub(in crate::upstream) fn passed(frame: Frame<Bytes>, strip: &Strip) -> Option<HeaderMap> {
     let mut trailers = frame.into_trailers().ok()?;
     strip.trailers(&mut trailers);
     (!trailers.is_empty()).then_some(trailers)
