@@ -272,8 +272,11 @@ impl Record {
         );
     }
 
-    /// Hands over what becomes spans.
-    fn end_trace(&mut self, trace: Trace, path: &str, now: Instant) {
+    /// Hands over what becomes spans, if anything is traced.
+    fn end_trace(&mut self, path: &str, now: Instant) {
+        let Some(trace) = &mut self.trace else {
+            return;
+        };
         trace.end(path, || End {
             begun: self.begun,
             ended: now,
@@ -334,9 +337,7 @@ impl Drop for Record {
             };
             recent.note(entry, path);
         }
-        if let Some(trace) = self.trace.take() {
-            self.end_trace(trace, path, now);
-        }
+        self.end_trace(path, now);
     }
 }
 

@@ -35,7 +35,10 @@ const QUEUE: usize = 4096;
 
 /// It looks at them as soon as so many are there, so that their memory serves for the next ones while
 /// it is still in the processor's cache.
-const ENOUGH: usize = 512;
+const ENOUGH: usize = 64;
+
+/// So much memory goes round, for as many as come while the exporter waits for its turn.
+const SPARES: usize = 256;
 
 /// The way to the exporter, across configurations; by default there is none, and nothing is traced.
 #[derive(Clone, Debug, Default)]
@@ -76,7 +79,7 @@ impl Traces {
     pub fn new(metrics: &Metrics, upstreams: &Arc<Upstreams>) -> (Self, Exporter) {
         let shared = Arc::new(Shared {
             queue: ArrayQueue::new(QUEUE),
-            spares: ArrayQueue::new(2 * ENOUGH),
+            spares: ArrayQueue::new(SPARES),
             wake: Notify::new(),
             current: ArcSwapOption::empty(),
             metrics: metrics.traces(),

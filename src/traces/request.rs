@@ -1,6 +1,7 @@
 //! A request's part of a trace: [`Trace`], which notes what the exporter makes spans of.
 
 use std::fmt;
+use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -17,24 +18,30 @@ pub struct Trace {
     /// The span of the request itself.
     context: Context,
     /// What becomes of it; none where the trace is not recorded.
-    noted: Option<Box<Noted>>,
+    course: Option<Course>,
 }
 
-/// What is noted of a request.
+/// What is noted of a request once it is over.
 ///
 /// It outlives the request, and so must keep nothing of it that is part of something larger: a `Uri` would
 /// keep the whole buffer that it was read into.
 #[derive(Debug)]
 pub(super) struct Noted {
     pub(super) context: Context,
+    pub(super) course: Course,
+    /// The path of the caller's target; cut where it is very long.
+    pub(super) path: String,
+    pub(super) end: Option<End>,
+}
+
+/// What is noted of a request while it lasts, beside all else that is kept of it then.
+#[derive(Debug)]
+pub(super) struct Course {
     /// The caller's span.
     pub(super) parent: Option<SpanId>,
     /// What came with it.
     pub(super) state: Option<Box<[u8]>>,
     pub(super) version: Version,
-    /// The path of the caller's target; cut where it is very long.
-    pub(super) path: String,
-    pub(super) end: Option<End>,
     /// The first is here, as most requests take one.
     pub(super) first: Option<Call>,
     pub(super) more: Vec<Call>,
@@ -85,18 +92,17 @@ impl Tracer {
             Some(caller) => caller.child(),
             None => Context::root(|trace| self.sample.takes(trace)),
         };
-        let noted = context.is_sampled().then(|| {
-            let mut noted = self.shared.spares.pop().unwrap_or_default();
-            noted.context = context;
-            noted.parent = caller.map(|caller| caller.span);
-            noted.state = caller.and_then(|_| state(headers));
-            noted.version = version;
-            noted
+        let course = context.is_sampled().then(|| Course {
+            parent: caller.map(|caller| caller.span),
+            state: caller.and_then(|_| state(headers)),
+            version,
+            first: None,
+            more: Vec::new(),
         });
         Trace {
             tracer: Arc::clone(self),
             context,
-            noted,
+            course,
         }
     }
 }
@@ -129,7 +135,7 @@ impl Trace {
     /// Begins an attempt; gives what its request says of the trace. One before it is over.
     pub fn call(&mut self, now: Instant) -> HeaderValue {
         let context = self.context.child();
-        if let Some(noted) = &mut self.noted {
+        if let Some(course) = &mut self.course {
             let call = Call {
                 span: context.span,
                 begun: now,
@@ -137,11 +143,11 @@ impl Trace {
                 answer: None,
                 error: None,
             };
-            match noted.last() {
-                None => noted.first = Some(call),
+            match course.last() {
+                None => course.first = Some(call),
                 Some(last) => {
                     last.ended.get_or_insert(now);
-                    noted.more.push(call);
+                    course.more.push(call);
                 }
             }
         }
@@ -174,19 +180,20 @@ impl Trace {
 
     /// Hands over what was noted, with the path of the caller's target; `end` is asked for only if
     /// anything was.
-    pub fn end(self, path: &str, end: impl FnOnce() -> End) {
-        if let Some(mut noted) = self.noted {
+    pub fn end(&mut self, path: &str, end: impl FnOnce() -> End) {
+        if let Some(course) = self.course.take() {
             let end = end();
             // As much of it is told at most, and the prefix is not told twice.
             let most = end.prefix_len + LONGEST_PATH;
+            let mut noted = self.tracer.shared.spares.pop().unwrap_or_default();
             noted.path.push_str(&path[..path.floor_char_boundary(most)]);
-            noted.end = Some(end);
+            noted.fill(self.context, course, end);
             self.tracer.hand_over(Ended::Request(noted));
         }
     }
 
     fn last(&mut self) -> Option<&mut Call> {
-        self.noted.as_mut()?.last()
+        self.course.as_mut()?.last()
     }
 }
 
@@ -202,32 +209,45 @@ impl Default for Noted {
     fn default() -> Self {
         Self {
             context: Context::NONE,
-            parent: None,
-            state: None,
-            version: Version::HTTP_11,
+            course: Course::NONE,
             path: String::new(),
             end: None,
-            first: None,
-            more: Vec::new(),
         }
     }
 }
 
 impl Noted {
+    /// Fills what was cleared, apart from the path.
+    fn fill(&mut self, context: Context, course: Course, end: End) {
+        debug_assert!(self.end.is_none() && self.course.first.is_none());
+        self.context = context;
+        // What was cleared has nothing to be dropped. To look whether it has would be to wait for memory
+        // that the exporter had last.
+        mem::forget(mem::replace(&mut self.course, course));
+        mem::forget(self.end.replace(end));
+    }
+
     /// Forgets all but the memory that was taken for it.
     pub(super) fn clear(&mut self) {
-        let mut path = std::mem::take(&mut self.path);
-        path.clear();
-        *self = Self {
-            path,
-            ..Self::default()
-        };
+        self.course = Course::NONE;
+        self.path.clear();
+        self.end = None;
     }
 
     /// All attempts, in their order.
     pub(super) fn calls(&self) -> impl Iterator<Item = &Call> {
-        self.first.iter().chain(&self.more)
+        self.course.first.iter().chain(&self.course.more)
     }
+}
+
+impl Course {
+    const NONE: Self = Self {
+        parent: None,
+        state: None,
+        version: Version::HTTP_11,
+        first: None,
+        more: Vec::new(),
+    };
 
     fn last(&mut self) -> Option<&mut Call> {
         self.more.last_mut().or(self.first.as_mut())

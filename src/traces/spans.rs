@@ -168,8 +168,8 @@ fn write_server(
     let is_server_error = end.status.is_some_and(|status| status.is_server_error());
     let frame = Frame {
         context: noted.context,
-        parent: noted.parent,
-        is_remote: noted.parent.is_some(),
+        parent: noted.course.parent,
+        is_remote: noted.course.parent.is_some(),
         kind: Kind::Server,
         begun: clock.nanoseconds(end.begun),
         ended: clock.nanoseconds(end.ended),
@@ -178,7 +178,7 @@ fn write_server(
     let (method, other) = method(&end.method);
     let route = end.connection.as_deref().and_then(|it| route(it, end));
     frame.write(out, |out| {
-        if let Some(state) = &noted.state {
+        if let Some(state) = &noted.course.state {
             wire::bytes(out, 3, state);
         }
         wire::nested(out, 5, |out| {
@@ -201,7 +201,7 @@ fn write_server(
             text(out, "server.address", address);
             number(out, "server.port", port.into());
         }
-        protocol(out, noted.version);
+        protocol(out, noted.course.version);
         if let Some(status) = end.status {
             number(out, "http.response.status_code", status.as_u16().into());
         }
@@ -250,7 +250,7 @@ fn write_client(
     };
     let (method, other) = method(&end.method);
     frame.write(out, |out| {
-        if let Some(state) = &noted.state {
+        if let Some(state) = &noted.course.state {
             wire::bytes(out, 3, state);
         }
         wire::bytes(out, 5, method.unwrap_or("HTTP").as_bytes());
