@@ -25,6 +25,9 @@ pub(super) const FILE: &str = "webhooks.redb";
 /// How far ahead an attempt may be, in milliseconds: an hour that a target may ask for, and a fifth more.
 const FURTHEST: u64 = 75 * 60 * 1000;
 
+/// By so much a clock is corrected while it goes, in milliseconds.
+const CORRECTION: u64 = 1000;
+
 /// Of the database's pages; the system keeps more of them.
 const CACHE: usize = 16 << 20;
 
@@ -139,43 +142,57 @@ impl Shared {
         const AHEAD: usize = 1 << 20;
         let transaction = database.begin_read()?;
         let mut next = Next::default();
+        let facts = transaction.open_table(FACTS)?;
         let mut ids = Vec::new();
         // What comes later decides when to look again.
         let mut take = |id: u128, due: u64| {
             if except.contains(&Id(id)) {
-                return true;
+                return Ok(true);
             }
-            // No attempt is put off for longer: the clock was set back since.
+            if ids.len() == most {
+                return Ok(false);
+            }
+            // No attempt is put off for longer, and none that was made is still to come: the clock was set
+            // back since.
             if due > now && due - now <= FURTHEST {
-                next.wake = Some(due);
-                return false;
+                let fact = facts.get((endpoint, id))?;
+                let changed = fact.map_or(0, |columns| Fact::of(columns.value()).changed);
+                if changed <= now.saturating_add(CORRECTION) {
+                    next.wake = Some(due);
+                    return Ok(false);
+                }
             }
             ids.push(Id(id));
-            ids.len() < most
+            Ok::<_, redb::Error>(true)
         };
         match order {
             Order::Arrival => {
                 let waiting = transaction.open_table(WAITING)?;
                 for entry in waiting.range((endpoint, 0)..=(endpoint, u128::MAX))? {
                     let (key, due) = entry?;
-                    if !take(key.value().1, due.value()) {
+                    if !take(key.value().1, due.value())? {
                         break;
                     }
                 }
             }
             Order::Any => {
                 let due = transaction.open_table(DUE)?;
-                for entry in due.range((endpoint, 0, 0)..=(endpoint, u64::MAX, u128::MAX))? {
-                    let key = entry?.0;
-                    let (_, due, id) = key.value();
-                    if !take(id, due) {
-                        break;
+                // Those behind are no later than those before: the clock was set back since.
+                let behind = now.saturating_add(FURTHEST + 1);
+                let near = due.range((endpoint, 0, 0)..(endpoint, behind, 0))?;
+                let far = due.range((endpoint, behind, 0)..=(endpoint, u64::MAX, u128::MAX))?;
+                for entries in [near, far] {
+                    for entry in entries {
+                        let key = entry?.0;
+                        let (_, due, id) = key.value();
+                        if !take(id, due)? {
+                            break;
+                        }
                     }
                 }
             }
         }
         let contents = transaction.open_table(CONTENTS)?;
-        let facts = transaction.open_table(FACTS)?;
         let mut bytes = 0;
         for id in ids {
             if bytes > AHEAD {

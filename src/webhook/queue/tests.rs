@@ -182,6 +182,31 @@ async fn in_order_nothing_overtakes_and_in_any_order_what_is_due_goes() {
 }
 
 #[tokio::test]
+async fn what_was_put_off_by_a_clock_that_was_ahead_waits_for_no_other() {
+    const YEAR: u64 = 365 * 24 * 60 * 60;
+    let folder = tempfile::tempdir().unwrap();
+    let queue = Queue::open(vault(&folder)).unwrap();
+    let name = "hook".into();
+    // The second by a clock that was right again.
+    for (content, due) in [("far", at(YEAR)), ("near", at(60))] {
+        let id = queue.accept(arrival("hook", content)).await.unwrap();
+        let outcome = outcome(Phase::Waiting, due);
+        queue.settle(&name, id, outcome).await.unwrap();
+    }
+    for most in [1, 10] {
+        let next = queue.next(&name, Order::Any, Vec::new(), most, at(1));
+        let next = next.await.unwrap();
+        assert_eq!(next.ready.len(), 1);
+        assert_eq!(next.ready[0].content.as_ref().unwrap()[..], *b"far");
+        assert_eq!(next.wake, Some(millis(at(60))));
+    }
+    assert_eq!(
+        ready(&queue, "hook", Order::Any, at(60)).await,
+        ["near", "far"]
+    );
+}
+
+#[tokio::test]
 async fn a_mark_is_good_once_until_its_time_is_over() {
     let folder = tempfile::tempdir().unwrap();
     let marked = |what: &[u8], from: u64, until: u64| {
