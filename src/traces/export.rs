@@ -6,6 +6,7 @@ mod collector;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use tracing::{info, warn};
 use self::collector::{Collector, Exported};
 use super::context::TraceId;
 use super::spans::{self, Writer};
-use super::{Ended, Shared};
+use super::{Ended, QUEUE, Shared};
 use crate::upstream::Upstreams;
 
 /// What there is, is sent so often.
@@ -117,8 +118,10 @@ impl Exporter {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut sending: Option<Sending> = None;
         loop {
-            let is_off = shared.current.load().is_none();
-            let is_idle = is_off && self.held.spans == 0 && sending.is_none();
+            // Before the queue is looked into: then nothing comes any more.
+            let is_off = shared.tracers.load(Ordering::Acquire) == 0;
+            let has_more = self.held.spans > 0 || !shared.queue.is_empty();
+            let is_idle = is_off && !has_more && sending.is_none();
             let is_due = tokio::select! {
                 () = shared.ending.cancelled() => break,
                 exported = sent(&mut sending) => {
@@ -156,7 +159,11 @@ impl Exporter {
             return;
         }
         let mut writer = Writer::new();
-        while let Some(ended) = self.shared.queue.pop() {
+        // What comes meanwhile has its turn after what there is was sent.
+        for _ in 0..QUEUE {
+            let Some(ended) = self.shared.queue.pop() else {
+                break;
+            };
             if let Err(lost) = self.held.add(&ended, &mut writer) {
                 self.shared.metrics.dropped(lost);
             }
@@ -192,12 +199,12 @@ impl Exporter {
 
     /// The collector that is set now; the last one there was, if tracing was switched off.
     fn collector(&mut self) -> Result<Option<Arc<Collector>>, String> {
-        if let Some(tracer) = &*self.shared.current.load() {
+        if let Some(settings) = &*self.shared.settings.load() {
             let known = self.collector.take();
-            let same = known.filter(|known| known.settings == tracer.settings);
+            let same = known.filter(|known| known.settings == *settings);
             self.collector = Some(match same {
                 Some(same) => same,
-                None => Arc::new(Collector::new(&tracer.settings, &self.upstreams)?),
+                None => Arc::new(Collector::new(settings, &self.upstreams)?),
             });
         }
         Ok(self.collector.clone())

@@ -16,6 +16,7 @@ mod spans;
 mod wire;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwapOption;
 use crossbeam_queue::ArrayQueue;
@@ -35,10 +36,10 @@ const QUEUE: usize = 4096;
 
 /// It looks at them as soon as so many are there, so that their memory serves for the next ones while
 /// it is still in the processor's cache.
-const ENOUGH: usize = 64;
+const ENOUGH: usize = 256;
 
 /// So much memory goes round, for as many as come while the exporter waits for its turn.
-const SPARES: usize = 256;
+const SPARES: usize = 512;
 
 /// The way to the exporter, across configurations; by default there is none, and nothing is traced.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +56,10 @@ struct Shared {
     wake: Notify,
     /// What is in force.
     current: ArcSwapOption<Tracer>,
+    /// The settings of what is in force, or was last.
+    settings: ArcSwapOption<config::Traces>,
+    /// How many tracers there are: those that are no longer in force, too, while requests have them.
+    tracers: AtomicUsize,
     metrics: TraceMetrics,
     ending: CancellationToken,
 }
@@ -82,6 +87,8 @@ impl Traces {
             spares: ArrayQueue::new(SPARES),
             wake: Notify::new(),
             current: ArcSwapOption::empty(),
+            settings: ArcSwapOption::empty(),
+            tracers: AtomicUsize::new(0),
             metrics: metrics.traces(),
             ending: CancellationToken::new(),
         });
@@ -94,18 +101,15 @@ impl Traces {
         let (shared, settings) = (self.0.as_ref()?, settings?);
         let current = shared.current.load_full();
         let same = current.filter(|tracer| tracer.settings == *settings);
-        Some(same.unwrap_or_else(|| {
-            Arc::new(Tracer {
-                settings: Arc::clone(settings),
-                sample: Sample::of(settings.sample),
-                shared: Arc::clone(shared),
-            })
-        }))
+        Some(same.unwrap_or_else(|| Arc::new(Tracer::new(settings, shared))))
     }
 
     /// Puts a tracer in force for all that is not a request, or none.
     pub fn publish(&self, tracer: Option<Arc<Tracer>>) {
         if let Some(shared) = &self.0 {
+            if let Some(tracer) = &tracer {
+                shared.settings.store(Some(Arc::clone(&tracer.settings)));
+            }
             shared.current.store(tracer);
             shared.wake.notify_one();
         }
@@ -125,6 +129,15 @@ impl Traces {
 }
 
 impl Tracer {
+    fn new(settings: &Arc<config::Traces>, shared: &Arc<Shared>) -> Self {
+        shared.tracers.fetch_add(1, Ordering::Relaxed);
+        Self {
+            settings: Arc::clone(settings),
+            sample: Sample::of(settings.sample),
+            shared: Arc::clone(shared),
+        }
+    }
+
     /// Hands over what is over. Never waits.
     fn hand_over(&self, ended: Ended) {
         let Shared {
@@ -140,6 +153,14 @@ impl Tracer {
         if queue.len() >= ENOUGH {
             wake.notify_one();
         }
+    }
+}
+
+impl Drop for Tracer {
+    /// Tells the exporter, which waits for what is handed over last.
+    fn drop(&mut self) {
+        self.shared.tracers.fetch_sub(1, Ordering::Release);
+        self.shared.wake.notify_one();
     }
 }
 

@@ -104,9 +104,15 @@ impl Clock {
         }
     }
 
+    /// Also of what came after the reading: requests end while others are written.
     fn nanoseconds(self, at: Instant) -> u64 {
-        let ago = self.now.saturating_duration_since(at).as_nanos() as u64;
-        self.nanoseconds.saturating_sub(ago)
+        match at.checked_duration_since(self.now) {
+            Some(ahead) => self.nanoseconds + ahead.as_nanos() as u64,
+            None => {
+                let ago = self.now.duration_since(at).as_nanos() as u64;
+                self.nanoseconds.saturating_sub(ago)
+            }
+        }
     }
 }
 
@@ -428,4 +434,29 @@ fn protocol(out: &mut Vec<u8>, version: Version) {
         _ => "1.1",
     };
     text(out, "network.protocol.version", version);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn times_are_told_on_both_sides_of_the_reading() {
+        let clock = Clock::read();
+        for (at, want) in [
+            (clock.now, clock.nanoseconds),
+            (
+                clock.now + Duration::from_micros(3),
+                clock.nanoseconds + 3_000,
+            ),
+            (
+                clock.now - Duration::from_micros(3),
+                clock.nanoseconds - 3_000,
+            ),
+        ] {
+            assert_eq!(clock.nanoseconds(at), want);
+        }
+    }
 }

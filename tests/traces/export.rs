@@ -202,6 +202,32 @@ async fn a_reload_switches_it_on_and_off_and_leads_elsewhere() {
 }
 
 #[tokio::test]
+async fn what_was_begun_before_it_was_switched_off_is_told_when_it_is_over() {
+    let (collector, upstream) = (Collector::start().await, Upstream::start().await);
+    let gate = Gate::new();
+    let slow = Answer(vec![
+        Step::Read,
+        Step::Wait(gate.clone()),
+        Step::Send("HTTP/1.1 204 No Content\r\n\r\n".into()),
+    ]);
+    upstream.on("/slow", slow);
+    let api = connection("api", &upstream.url(""), "");
+    let keybearer = Keybearer::start(&(api.clone() + &collector.table(""))).await;
+    let request = keybearer.get("/api/slow");
+    let switched_off = async {
+        upstream.wait_for_requests(1).await;
+        keybearer.reconfigure(&api).await;
+        // The exporter has nothing more to do, as far as it knows.
+        keybearer.get("/api/untold").send().await;
+        gate.open();
+    };
+    let (answer, ()) = tokio::join!(request.send(), switched_off);
+    assert_eq!(answer.status, 204);
+    let spans = collector.exactly(2).await;
+    assert_eq!(spans[0].attribute("url.path"), "/api/slow");
+}
+
+#[tokio::test]
 async fn a_check_and_a_test_of_a_connection_tell_no_collector() {
     let (collector, upstream) = (Collector::start().await, Upstream::start().await);
     let tables = connection("api", &upstream.url(""), "") + &collector.table("");
