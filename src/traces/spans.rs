@@ -1,15 +1,18 @@
 //! What a collector is sent: spans in the protocol of OpenTelemetry (OTLP 1), with the attributes of its
 //! semantic conventions for HTTP, of which `docs/traces.md` has the table.
 
+mod clock;
+mod frame;
+mod renewal;
+
 use std::net::IpAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::{Method, StatusCode, Version};
-use tokio::time::Instant;
 
+use self::clock::Clock;
+use self::frame::{Frame, Kind};
 use super::attribute::{boolean, number, text, text_in, text_of};
-use super::context::{Context, SpanId};
-use super::renewal::{Asked, Renewed};
+use super::context::Context;
 use super::request::{Call, End, LONGEST_PATH, Noted};
 use super::{Ended, wire};
 use crate::config;
@@ -34,7 +37,7 @@ impl Writer {
     /// Appends what is over to the spans of a message; gives how many they are.
     pub(super) fn write(&mut self, ended: &Ended, out: &mut Vec<u8>) -> usize {
         match ended {
-            Ended::Renewal(renewed) => write_renewal(renewed, self.clock, out),
+            Ended::Renewal(renewed) => renewal::write(renewed, self.clock, out),
             Ended::Request(noted) => self.write_request(noted, out),
         }
     }
@@ -86,83 +89,6 @@ pub(super) fn message(settings: &config::Traces, instance: &str, spans: &[u8]) -
 
 /// Which version of the conventions the names of attributes are of.
 const SCHEMA: &[u8] = b"https://opentelemetry.io/schemas/1.37.0";
-
-/// Times of the monotonic clock as times of the day, by one reading of both.
-#[derive(Clone, Copy)]
-struct Clock {
-    now: Instant,
-    nanoseconds: u64,
-}
-
-impl Clock {
-    fn read() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        Self {
-            now: Instant::now(),
-            // Until the year 2554.
-            nanoseconds: since.unwrap_or_default().as_nanos() as u64,
-        }
-    }
-
-    /// Also of what came after the reading: requests end while others are written.
-    fn nanoseconds(self, at: Instant) -> u64 {
-        match at.checked_duration_since(self.now) {
-            Some(ahead) => self.nanoseconds + ahead.as_nanos() as u64,
-            None => {
-                let ago = self.now.duration_since(at).as_nanos() as u64;
-                self.nanoseconds.saturating_sub(ago)
-            }
-        }
-    }
-}
-
-/// The numbers of `Span.SpanKind`.
-#[derive(Clone, Copy)]
-enum Kind {
-    Internal = 1,
-    Server = 2,
-    Client = 3,
-}
-
-/// What all spans have.
-struct Frame {
-    context: Context,
-    parent: Option<SpanId>,
-    /// Whether the parent is another process'.
-    is_remote: bool,
-    kind: Kind,
-    begun: u64,
-    ended: u64,
-    is_error: bool,
-}
-
-impl Frame {
-    fn write(&self, out: &mut Vec<u8>, rest: impl FnOnce(&mut Vec<u8>)) {
-        const ERROR: u64 = 2;
-        wire::nested(out, 2, |out| {
-            wire::bytes(out, 1, &self.context.trace.to_bytes());
-            wire::bytes(out, 2, &self.context.span.to_bytes());
-            if let Some(parent) = self.parent {
-                wire::bytes(out, 4, &parent.to_bytes());
-            }
-            wire::number(out, 6, self.kind as u64);
-            wire::fixed64(out, 7, self.begun);
-            wire::fixed64(out, 8, self.ended.max(self.begun));
-            if self.is_error {
-                wire::nested(out, 15, |out| wire::number(out, 3, ERROR));
-            }
-            wire::fixed32(out, 16, flags(self.context, self.is_remote));
-            rest(out);
-        });
-    }
-}
-
-/// The flags of the trace, whether the parent is another process' and that this is known.
-fn flags(context: Context, is_remote: bool) -> u32 {
-    const IS_KNOWN: u32 = 1 << 8;
-    const IS_REMOTE: u32 = 1 << 9;
-    u32::from(context.flags()) | IS_KNOWN | if is_remote { IS_REMOTE } else { 0 }
-}
 
 fn write_server(
     noted: &Noted,
@@ -328,66 +254,6 @@ fn upstream(out: &mut Vec<u8>, connection: &Connection, rest: &str) {
     number(out, "server.port", (*port).into());
 }
 
-fn write_renewal(renewed: &Renewed, clock: Clock, out: &mut Vec<u8>) -> usize {
-    let context = renewed.context;
-    let frame = Frame {
-        context,
-        parent: renewed.parent.map(|parent| parent.span),
-        is_remote: false,
-        kind: Kind::Internal,
-        begun: clock.nanoseconds(renewed.begun),
-        ended: clock.nanoseconds(renewed.ended),
-        is_error: renewed.error.is_some(),
-    };
-    frame.write(out, |out| {
-        wire::bytes(out, 5, b"renew credential");
-        text(out, "keybearer.connection", &renewed.connection);
-        if let Some(error) = renewed.error {
-            text(out, "error.type", error);
-        }
-        for other in &renewed.others {
-            wire::nested(out, 13, |out| {
-                wire::bytes(out, 1, &other.trace.to_bytes());
-                wire::bytes(out, 2, &other.span.to_bytes());
-                wire::fixed32(out, 6, flags(*other, false));
-            });
-        }
-    });
-    for asked in &renewed.asked {
-        write_asked(renewed, asked, clock, out);
-    }
-    1 + renewed.asked.len()
-}
-
-fn write_asked(renewed: &Renewed, asked: &Asked, clock: Clock, out: &mut Vec<u8>) {
-    let is_refusal = asked.status.is_none_or(|status| status >= 400);
-    let frame = Frame {
-        context: renewed.context.child(),
-        parent: Some(renewed.context.span),
-        is_remote: false,
-        kind: Kind::Client,
-        begun: clock.nanoseconds(asked.begun),
-        ended: clock.nanoseconds(asked.ended),
-        is_error: is_refusal || asked.error.is_some(),
-    };
-    frame.write(out, |out| {
-        wire::bytes(out, 5, asked.method.as_bytes());
-        text(out, "http.request.method", asked.method);
-        text(out, "url.full", &asked.url);
-        text(out, "server.address", &asked.host);
-        number(out, "server.port", asked.port.into());
-        if let Some(status) = asked.status {
-            number(out, "http.response.status_code", status.into());
-        }
-        match (asked.error, asked.status) {
-            (Some(error), _) => text(out, "error.type", error),
-            (None, Some(status @ 400..)) => text(out, "error.type", &status.to_string()),
-            (None, _) => {}
-        }
-        text(out, "keybearer.connection", &renewed.connection);
-    });
-}
-
 fn resource(settings: &config::Traces, instance: &str, out: &mut Vec<u8>) {
     let ours = [
         ("service.name", &*settings.service_name),
@@ -434,29 +300,4 @@ fn protocol(out: &mut Vec<u8>, version: Version) {
         _ => "1.1",
     };
     text(out, "network.protocol.version", version);
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn times_are_told_on_both_sides_of_the_reading() {
-        let clock = Clock::read();
-        for (at, want) in [
-            (clock.now, clock.nanoseconds),
-            (
-                clock.now + Duration::from_micros(3),
-                clock.nanoseconds + 3_000,
-            ),
-            (
-                clock.now - Duration::from_micros(3),
-                clock.nanoseconds - 3_000,
-            ),
-        ] {
-            assert_eq!(clock.nanoseconds(at), want);
-        }
-    }
 }
