@@ -18,11 +18,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
 use super::clock::Clock;
 use super::deliver::{Courier, Means};
 use super::delivery::Head;
-use super::queue::{Arrival, Phase, Queue};
+use super::queue::{Arrival, Id, Phase, Queue};
 use crate::auth::courier;
 use crate::auth::credentials::Credentials;
 use crate::config::source::{Process, locate};
@@ -185,6 +186,10 @@ async fn accept(means: &Means, endpoint: &Endpoint, number: usize) {
     let head = Head::new(&Method::POST, "", None, &HeaderMap::new());
     let mut content = head.packed(8);
     content.extend_from_slice(format!("{number}.").as_bytes());
+    keep(means, endpoint, content).await;
+}
+
+async fn keep(means: &Means, endpoint: &Endpoint, content: Zeroizing<Vec<u8>>) -> Id {
     let arrival = Arrival {
         endpoint: Arc::clone(&endpoint.name),
         mark: None,
@@ -193,7 +198,7 @@ async fn accept(means: &Means, endpoint: &Endpoint, number: usize) {
         at: means.clock.now(),
         held: None,
     };
-    means.queue.accept(arrival).await.unwrap();
+    means.queue.accept(arrival).await.unwrap()
 }
 
 async fn eventually(what: &str, probe: impl Fn() -> bool) {

@@ -7,9 +7,8 @@ use redb::{Database, ReadableTable, TableDefinition};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
-use super::super::queue::{Fact, Id, millis};
+use super::super::queue::{Fact, millis};
 use super::*;
 
 /// A queue, a target and a clock, for the courier of one endpoint.
@@ -112,18 +111,6 @@ impl AtWork {
         };
         timeout(Duration::from_secs(30), known).await.expect(what)
     }
-}
-
-async fn keep(means: &Means, endpoint: &Endpoint, content: Zeroizing<Vec<u8>>) -> Id {
-    let arrival = Arrival {
-        endpoint: Arc::clone(&endpoint.name),
-        mark: None,
-        content,
-        limit: endpoint.limits.queue,
-        at: means.clock.now(),
-        held: None,
-    };
-    means.queue.accept(arrival).await.unwrap()
 }
 
 /// A number behind so many bytes of padding.
