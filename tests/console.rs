@@ -42,12 +42,25 @@ async fn health_is_told() {
 async fn there_is_room_again_once_clients_have_left() {
     let upstream = Upstream::start().await;
     let keybearer = Keybearer::start(&table(&upstream)).await;
+    let health = keybearer.ask("GET", "/healthz");
+    let answer = async |client: &mut RawClient| {
+        client.send(health.bytes()).await;
+        client.try_response_to("GET").await
+    };
     let mut silent = Vec::new();
     for _ in 0..300 {
         silent.push(RawClient::connect(keybearer.console()).await);
     }
+    let last = answer(silent.last_mut().unwrap()).await;
+    assert!(last.is_none(), "one address has more than its places");
     drop(silent);
-    assert_eq!(keybearer.ask("GET", "/healthz").send().await.status, 200);
+    // That the others have left is seen one by one.
+    let again = async || {
+        let mut client = RawClient::connect(keybearer.console()).await;
+        answer(&mut client).await
+    };
+    let again = eventually("room", again).await;
+    assert_eq!(again.status, 200);
 }
 
 #[tokio::test]
