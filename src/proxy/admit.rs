@@ -20,6 +20,7 @@ use crate::auth::Prepared;
 use crate::connection::Connection;
 use crate::live::{Live, Snapshot};
 use crate::problem::{Kind, Problem};
+use crate::request::strip::Strip;
 use crate::request::{cors, guard, pin, route};
 use crate::upstream::content::{Content, ContentFault};
 use crate::upstream::fault::content_problem;
@@ -59,12 +60,12 @@ pub(super) fn admit(
         .map(|_| Told::take(&mut head.headers).map(Box::new))
         .transpose()
         .map_err(on_this)?;
-    let content = bounded(&head, incoming, live, told.as_deref()).map_err(on_this)?;
+    // Trailers follow content whose length was not told; none is signed.
+    let may_trail = told.is_none() && incoming.size_hint().exact().is_none();
+    let strip = may_trail.then(|| &live.strip);
+    let announced = strip.and_then(|strip| strip.announced(&head.headers));
+    let content = bounded(&head, incoming, live, told.as_deref(), strip).map_err(on_this)?;
     let uri = std::mem::take(&mut head.uri);
-    let announced = match &content {
-        Content::Kept(_) | Content::Trailed(_) => live.strip.announced(&head.headers),
-        _ => None,
-    };
     live.strip.head(&mut head.headers);
     if let Some(announced) = announced {
         head.headers.insert(TRAILER, announced);
@@ -140,12 +141,14 @@ const KEPT_FOR_ANOTHER: u64 = 64 << 10;
 
 /// The caller's content, refused at once where its announced length is over the limit.
 ///
-/// It is kept while it is sent where an expired credential may ask for it once more.
+/// It is kept while it is sent where an expired credential may ask for it once more. What follows it
+/// passes as far as `strip` lets it, if there is one.
 fn bounded(
     head: &Parts,
     incoming: Incoming,
     live: &Live,
     told: Option<&Told>,
+    strip: Option<&Arc<Strip>>,
 ) -> Result<Content, Problem> {
     let limits = live.connection.limits;
     let limit = limits.request_body;
@@ -161,22 +164,16 @@ fn bounded(
         Some(told) => told.may_stream() && length.is_some_and(|it| it <= limits.signed_body),
         None => live.authenticator.credential().is_some(),
     };
-    // Trailers follow content whose length was not told; none is signed.
-    let may_trail = told.is_none() && incoming.size_hint().exact().is_none();
-    let strip = || may_trail.then(|| Arc::clone(&live.strip));
     if is_kept {
         let most = limits.signed_body;
-        return Ok(Content::kept(incoming, limit, most, strip()));
+        return Ok(Content::kept(incoming, limit, most, strip.cloned()));
     }
     let upstream = live.upstream.as_ref();
     if told.is_none() && upstream.is_some_and(|upstream| upstream.is_multiplexed()) {
         let most = limits.signed_body.min(KEPT_FOR_ANOTHER);
-        return Ok(Content::kept(incoming, limit, most, strip()));
+        return Ok(Content::kept(incoming, limit, most, strip.cloned()));
     }
-    match strip() {
-        Some(strip) => Ok(Content::trailed(incoming, limit, strip)),
-        None => Ok(Content::streamed(incoming, limit)),
-    }
+    Ok(Content::streamed(incoming, limit, strip.cloned()))
 }
 
 fn length(headers: &HeaderMap) -> Option<u64> {

@@ -6,7 +6,6 @@ mod held;
 mod kept;
 mod read;
 mod spare;
-mod trailed;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,11 +18,10 @@ use hyper::body::Incoming;
 
 use self::begun::BegunContent;
 use self::caller::CallerContent;
+pub(super) use self::caller::passed;
 use self::held::HeldContent;
 use self::kept::KeptContent;
 pub use self::spare::SpareContent;
-use self::trailed::TrailedContent;
-pub(super) use self::trailed::passed;
 use super::aws_chunked::decode::Malformed;
 use super::aws_chunked::encode::{Encoder, Mismatch};
 use super::aws_chunked::framed::FramedContent;
@@ -50,8 +48,6 @@ pub enum Content {
     Held(HeldContent),
     /// The caller's, kept as it arrives.
     Kept(KeptContent),
-    /// The caller's, as it arrives, with what follows it.
-    Trailed(Box<TrailedContent>),
     /// The caller's, taken out of AWS's framing as it arrives.
     Unframed(Box<UnframedContent>),
 }
@@ -65,20 +61,13 @@ impl Content {
         Self::Held(HeldContent::new(bytes))
     }
 
-    /// The caller's content, streamed; more than `limit` bytes of it are an error.
-    pub fn streamed(incoming: Incoming, limit: u64) -> Self {
+    /// The caller's content, streamed, with the trailers that `strip` lets pass, if there is one; more
+    /// than `limit` bytes of it are an error.
+    pub fn streamed(incoming: Incoming, limit: u64, strip: Option<Arc<Strip>>) -> Self {
         if incoming.is_end_stream() {
             return Self::Empty;
         }
-        Self::Caller(CallerContent::new(incoming, limit))
-    }
-
-    /// The caller's content, streamed, with the trailers that `strip` lets pass.
-    pub fn trailed(incoming: Incoming, limit: u64, strip: Arc<Strip>) -> Self {
-        if incoming.is_end_stream() {
-            return Self::Empty;
-        }
-        Self::Trailed(Box::new(TrailedContent::new(incoming, limit, strip)))
+        Self::Caller(CallerContent::new(incoming, limit, strip))
     }
 
     /// The caller's content, streamed, and kept up to `most` bytes to be sent again; with the trailers
@@ -115,8 +104,7 @@ impl Content {
             | Self::Empty
             | Self::Framed(_)
             | Self::Held(_)
-            | Self::Kept(_)
-            | Self::Trailed(_) => None,
+            | Self::Kept(_) => None,
         }
     }
 
@@ -125,13 +113,9 @@ impl Content {
         match self {
             Self::Caller(content) => content.take_limit(),
             Self::Kept(content) => content.take_limit(),
-            // What is in a framing has no trailers of its own.
-            Self::Begun(_)
-            | Self::Empty
-            | Self::Framed(_)
-            | Self::Held(_)
-            | Self::Trailed(_)
-            | Self::Unframed(_) => u64::MAX,
+            Self::Begun(_) | Self::Empty | Self::Framed(_) | Self::Held(_) | Self::Unframed(_) => {
+                u64::MAX
+            }
         }
     }
 
@@ -139,11 +123,7 @@ impl Content {
     pub fn spare(&self) -> Option<SpareContent> {
         match self {
             // A framing cannot be taken up again where it was left.
-            Self::Begun(_)
-            | Self::Caller(_)
-            | Self::Framed(_)
-            | Self::Trailed(_)
-            | Self::Unframed(_) => None,
+            Self::Begun(_) | Self::Caller(_) | Self::Framed(_) | Self::Unframed(_) => None,
             Self::Empty => Some(SpareContent::Empty),
             Self::Held(content) => Some(SpareContent::Held(content.left().clone())),
             Self::Kept(content) => content.spare(),
@@ -159,7 +139,6 @@ impl Content {
             Self::Framed(content) => Some(Arc::clone(content.flow())),
             Self::Held(content) => Some(Arc::clone(content.flow())),
             Self::Kept(content) => Some(Arc::clone(content.flow())),
-            Self::Trailed(content) => Some(Arc::clone(content.flow())),
             Self::Unframed(content) => Some(Arc::clone(content.flow())),
         }
     }
@@ -180,7 +159,6 @@ impl Body for Content {
             Self::Framed(content) => content.poll_frame(cx),
             Self::Held(content) => Poll::Ready(content.next().map(|data| Ok(Frame::data(data)))),
             Self::Kept(content) => content.poll_frame(cx),
-            Self::Trailed(content) => content.poll_frame(cx),
             Self::Unframed(content) => content.poll_frame(cx),
         }
     }
@@ -193,7 +171,6 @@ impl Body for Content {
             Self::Framed(content) => content.is_end(),
             Self::Held(content) => content.left().is_empty(),
             Self::Kept(content) => content.is_end(),
-            Self::Trailed(content) => content.is_end(),
             Self::Unframed(content) => content.is_end(),
         }
     }
@@ -207,7 +184,6 @@ impl Body for Content {
             Self::Framed(content) => content.size_hint(),
             Self::Held(content) => SizeHint::with_exact(content.left().len() as u64),
             Self::Kept(content) => content.size_hint(),
-            Self::Trailed(content) => content.size_hint(),
             Self::Unframed(content) => content.size_hint(),
         }
     }

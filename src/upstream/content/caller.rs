@@ -5,26 +5,31 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::ContentFault;
+use crate::request::strip::Strip;
 use crate::upstream::flow::{Flow, Stage};
 
-/// The caller's content, counted and limited.
+/// The caller's content, counted and limited, with what follows it but for what may not be there.
 #[derive(Debug)]
 pub struct CallerContent {
     incoming: Incoming,
     limit: u64,
+    /// What lets trailers pass; none if they end here.
+    strip: Option<Arc<Strip>>,
     flow: Arc<Flow>,
 }
 
 impl CallerContent {
-    pub(super) fn new(incoming: Incoming, limit: u64) -> Self {
+    pub(super) fn new(incoming: Incoming, limit: u64, strip: Option<Arc<Strip>>) -> Self {
         let flow = Flow::begun();
         Self {
             incoming,
             limit,
+            strip,
             flow,
         }
     }
@@ -40,14 +45,19 @@ impl CallerContent {
                 return Poll::Ready(None);
             };
             let frame = frame.map_err(ContentFault::Caller)?;
-            // None were announced that could be passed on: they end here.
-            let Ok(data) = frame.into_data() else {
-                continue;
-            };
-            if self.flow.hand_on(&data) > self.limit {
-                return Poll::Ready(Some(Err(ContentFault::TooLarge(self.limit))));
+            match frame.into_data() {
+                Ok(data) if self.flow.hand_on(&data) > self.limit => {
+                    return Poll::Ready(Some(Err(ContentFault::TooLarge(self.limit))));
+                }
+                Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Err(frame) => {
+                    let strip = self.strip.as_deref();
+                    if let Some(trailers) = strip.and_then(|strip| passed(frame, strip)) {
+                        self.flow.note(Stage::Ended);
+                        return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                    }
+                }
             }
-            return Poll::Ready(Some(Ok(Frame::data(data))));
         }
     }
 
@@ -67,4 +77,11 @@ impl CallerContent {
     pub(super) fn flow(&self) -> &Arc<Flow> {
         &self.flow
     }
+}
+
+/// What of trailers is passed on, if it is anything.
+pub(in crate::upstream) fn passed(frame: Frame<Bytes>, strip: &Strip) -> Option<HeaderMap> {
+    let mut trailers = frame.into_trailers().ok()?;
+    strip.trailers(&mut trailers);
+    (!trailers.is_empty()).then_some(trailers)
 }

@@ -260,7 +260,7 @@ async fn forward(
     head.headers.remove("transfer-encoding");
     head.headers.remove("connection");
     head.headers.remove("expect");
-    let content = Content::unframed(Content::streamed(incoming, limit), &framing);
+    let content = Content::unframed(Content::streamed(incoming, limit, None), &framing);
     let content = match way {
         Way::Collect => {
             let whole = content.collect_trailed(limit, PATIENCE).await;
