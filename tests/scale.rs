@@ -147,14 +147,7 @@ async fn a_thousand_callers_at_once_are_all_answered() {
     let (upstream, keybearer) = plain("").await;
     let gate = Gate::new();
     let ok = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-    upstream.on(
-        "/base/wait",
-        Answer(vec![
-            Step::Read,
-            Step::Wait(gate.clone()),
-            Step::Send(ok.into()),
-        ]),
-    );
+    upstream.on("/base/wait", Answer::raw(ok).behind(&gate));
     let request = keybearer.get("/p/wait");
     let mut callers = Vec::new();
     for _ in 0..1000 {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{REGION, ROLE, access_key_id, assuming, ours, shown, wait_for_state};
 use crate::harness::aws::{Sts, Verifier};
-use crate::harness::{Answer, Gate, Keybearer, RawClient, Response, Step, Upstream, eventually};
+use crate::harness::{Answer, Gate, Keybearer, RawClient, Response, Upstream, eventually};
 
 const CALLERS: usize = 200;
 
@@ -30,17 +30,10 @@ async fn started_with(sts: &Sts) -> (Upstream, Keybearer) {
     (upstream, keybearer)
 }
 
-/// What STS answers once the gate is open.
-fn held(gate: &Gate, then: Answer) -> Answer {
-    let mut steps = vec![Step::Read, Step::Wait(gate.clone())];
-    steps.extend(then.0.into_iter().skip(1));
-    Answer(steps)
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_cold_requests_assume_the_role_once() {
     let (sts, gate) = (Sts::start::<3600>().await, Gate::new());
-    sts.answers([held(&gate, Sts::issues::<3600>()), Sts::issues::<3600>()]);
+    sts.answers([Sts::issues::<3600>().behind(&gate), Sts::issues::<3600>()]);
     let (upstream, keybearer) = started_with(&sts).await;
     let mut callers = Vec::new();
     for n in 0..CALLERS {
@@ -89,7 +82,7 @@ async fn callers_notice_nothing_of_renewals() {
     assert_eq!(keybearer.get("/p/x").send().await.status, 200);
     // STS takes its time, and nobody waits for it.
     let gate = Gate::new();
-    let slow = (0..8).map(|_| held(&gate, Sts::issues::<LIFETIME>()));
+    let slow = (0..8).map(|_| Sts::issues::<LIFETIME>().behind(&gate));
     sts.answers(slow);
     let stop = Arc::<AtomicBool>::default();
     let callers = (0..20).map(|_| {

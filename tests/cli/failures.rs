@@ -11,8 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::harness::{
-    Answer, Exit, Gate, Keybearer, Process, Setup, Step, Upstream, connection, eventually,
-    free_address,
+    Answer, Exit, Gate, Keybearer, Process, Setup, Upstream, connection, eventually, free_address,
 };
 
 const NONE: &str = "auth = { type = \"none\" }";
@@ -358,11 +357,7 @@ async fn a_connection_that_is_not_there_is_suggested_or_explained() {
 async fn an_instance_that_is_ending_says_so() {
     let upstream = Upstream::start().await;
     let gate = Gate::new();
-    let held = Answer(vec![
-        Step::Read,
-        Step::Wait(gate.clone()),
-        Step::Send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".into()),
-    ]);
+    let held = Answer::fields("").behind(&gate);
     upstream.on("/held", held);
     let mut keybearer = Setup::new()
         .admin(&format!("listen = \"{}\"", free_address()))

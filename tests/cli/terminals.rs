@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::harness::{
-    Answer, Gate, Keybearer, Process, Setup, Step, Terminal, Upstream, connection, free_address,
+    Answer, Gate, Keybearer, Process, Setup, Terminal, Upstream, connection, free_address,
 };
 use crate::linking::World;
 
@@ -152,13 +152,7 @@ async fn lines_are_as_long_as_the_terminal_is_wide() {
 async fn what_is_waited_for_is_shown_to_a_person_alone() {
     let upstream = Upstream::start().await;
     let gate = Gate::new();
-    let held = || {
-        Answer(vec![
-            Step::Read,
-            Step::Wait(gate.clone()),
-            Step::Send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".into()),
-        ])
-    };
+    let held = || Answer::fields("").behind(&gate);
     upstream.on("/slow", held());
     let keybearer = instance(&connection("p", &upstream.url(""), NONE)).await;
     let args = ["test", "p", "--path", "/slow"];
@@ -186,11 +180,7 @@ async fn what_is_waited_for_is_shown_to_a_person_alone() {
 async fn check_shows_whom_it_waits_for() {
     let upstream = Upstream::start().await;
     let gate = Gate::new();
-    let held = Answer(vec![
-        Step::Read,
-        Step::Wait(gate.clone()),
-        Step::Send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".into()),
-    ]);
+    let held = Answer::fields("").behind(&gate);
     upstream.on("/slow", held);
     let tables = connection("fast", &upstream.url("/fast"), NONE)
         + &connection("slow", &upstream.url("/slow"), NONE);

@@ -67,6 +67,13 @@ impl Answer {
         Self(vec![Step::Read, Step::Answer(make)])
     }
 
+    /// The same, once it has read the request and the gate is open.
+    #[must_use]
+    pub fn behind(mut self, gate: &Gate) -> Self {
+        self.0.insert(1, Step::Wait(gate.clone()));
+        self
+    }
+
     /// Reads the request and closes without a word.
     pub fn silence() -> Self {
         Self(vec![Step::Read, Step::Close])

@@ -12,7 +12,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::server::Http2Upstream;
 use crate::harness::{
-    Answer, Gate, Keybearer, Process, Setup, Step, Upstream, connection, eventually, within,
+    Answer, Gate, Keybearer, Process, Setup, Upstream, connection, eventually, within,
 };
 
 const BEARER: &str = "auth = { type = \"bearer\", token = \"ours\" }";
@@ -284,12 +284,7 @@ async fn what_runs_is_answered_before_the_end() {
     let (upstream, mut keybearer) = pair("").await;
     let gate = Gate::new();
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-    let steps = vec![
-        Step::Read,
-        Step::Wait(gate.clone()),
-        Step::Send(answer.into()),
-    ];
-    upstream.on("/base/x", Answer(steps));
+    upstream.on("/base/x", Answer::raw(answer).behind(&gate));
     let mut sender = caller(&keybearer).await;
     let asked = request("GET", "/p/x").body(()).unwrap();
     let (answer, _) = sender.send_request(asked, true).unwrap();

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::courier::{TAKEN, gone, spool};
 use super::{SECRET, authorization_url, call, parameter, setup, wait_for_state};
 use crate::harness::{
-    Answer, Gate, Keybearer, RawClient, Recorded, Step, Upstream, connection, eventually,
+    Answer, Gate, Keybearer, RawClient, Recorded, Upstream, connection, eventually,
 };
 use crate::secrets::forms;
 
@@ -27,13 +27,6 @@ fn tokens(name: &str) -> Answer {
         "refresh_token": format!("canary-refresh-{name}"),
         "token_type": "Bearer", "expires_in": 3600,
     }))
-}
-
-/// The same once the gate is open.
-fn held(gate: &Gate, answer: Answer) -> Answer {
-    let mut steps = vec![Step::Read, Step::Wait(gate.clone())];
-    steps.extend(answer.0.into_iter().skip(1));
-    Answer(steps)
 }
 
 /// A caller who makes a refresh begin, and the process that makes it.
@@ -90,7 +83,7 @@ fn open_files(id: u32) -> BTreeSet<String> {
 async fn a_courier_has_nothing_that_it_does_not_need_and_shows_nothing() {
     let upstream = Upstream::start().await;
     let gate = Gate::new();
-    let keybearer = scripted(&upstream, held(&gate, tokens("second")), "").await;
+    let keybearer = scripted(&upstream, tokens("second").behind(&gate), "").await;
     let (_caller, courier) = refreshing(&upstream, &keybearer).await;
     for name in ["cmdline", "environ"] {
         assert_silent(name, &fs::read(format!("/proc/{courier}/{name}")).unwrap());
@@ -190,7 +183,7 @@ async fn a_refresh_token_that_comes_alone_is_kept() {
 async fn a_refresh_token_that_comes_late_and_alone_is_kept() {
     let upstream = Upstream::start().await;
     let gate = Gate::new();
-    let keybearer = scripted(&upstream, held(&gate, useless()), "").await;
+    let keybearer = scripted(&upstream, useless().behind(&gate), "").await;
     upstream.on("/api/x", refusing_first());
     let (mut caller, courier) = refreshing(&upstream, &keybearer).await;
     let (setup, _) = keybearer.kill().await;
@@ -231,7 +224,7 @@ async fn a_consent_goes_on_without_the_browser_while_its_issuer_is_checked() {
     });
     let gate = Gate::new();
     let path = "/.well-known/oauth-authorization-server";
-    upstream.on(path, held(&gate, json_answer(&metadata)));
+    upstream.on(path, json_answer(&metadata).behind(&gate));
     upstream.on("/token", tokens("first"));
     let tables = connection("drive", &upstream.url("/api"), &auth);
     let keybearer = setup().tables(&tables).start().await;

@@ -8,17 +8,10 @@ use std::time::Duration;
 use super::{api, bearer, fine, form, link, machine, personal, token, wait_for_state};
 use crate::harness::{
     Answer, AuthorizationServer, AuthorizationSettings, Gate, Keybearer, Mode, OAuthClient,
-    RawClient, Step, Upstream, eventually,
+    RawClient, Upstream, eventually,
 };
 
 const CALLERS: usize = 200;
-
-/// What a token endpoint answers once the gate is open.
-fn held(gate: &Gate, then: Answer) -> Answer {
-    let mut steps = vec![Step::Read, Step::Wait(gate.clone())];
-    steps.extend(then.0.into_iter().skip(1));
-    Answer(steps)
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_cold_requests_cost_one_token_request() {
@@ -26,7 +19,7 @@ async fn two_hundred_cold_requests_cost_one_token_request() {
     let gate = Gate::new();
     endpoint.on_each(
         "/token",
-        [held(&gate, token("one", 3600)), token("two", 3600)],
+        [token("one", 3600).behind(&gate), token("two", 3600)],
     );
     let auth = machine(&endpoint.url("/token"), "");
     let keybearer = Keybearer::start(&api("p", &resource.url(""), &auth, "")).await;
@@ -103,8 +96,8 @@ async fn a_caller_that_goes_away_takes_no_renewal_along() {
     endpoint.on_each(
         "/token",
         [
-            held(&first, token("one", 3600)),
-            held(&second, token("two", 3600)),
+            token("one", 3600).behind(&first),
+            token("two", 3600).behind(&second),
             token("three", 3600),
         ],
     );
@@ -189,7 +182,7 @@ async fn a_reload_amid_a_first_fetch_answers_who_waits() {
     let gate = Gate::new();
     endpoint.on_each(
         "/token",
-        [held(&gate, token("one", 3600)), token("two", 3600)],
+        [token("one", 3600).behind(&gate), token("two", 3600)],
     );
     let table = |client: &str| {
         let auth = machine(&endpoint.url("/token"), "").replace("\"id\"", client);

@@ -209,11 +209,7 @@ async fn a_page_instead_of_a_token_is_outlived_by_the_old_one() {
     let short = json!({ "access_token": "short", "expires_in": 8 });
     let lasting = json!({ "access_token": "lasting", "expires_in": 3600 });
     let last = answer(&lasting);
-    let waiting = Answer(vec![
-        Step::Read,
-        Step::Wait(gate.clone()),
-        last.0[1].clone(),
-    ]);
+    let waiting = last.clone().behind(&gate);
     endpoint.on_each("/token", [answer(&short), page, waiting]);
     let auth = machine(&endpoint.url("/token"), "");
     let keybearer = Keybearer::start(&api("p", &resource.url(""), &auth, "")).await;
@@ -234,11 +230,7 @@ async fn a_token_that_comes_too_late_is_not_asked_for_in_a_rush() {
     let (endpoint, resource) = (Upstream::start().await, Upstream::start().await);
     let gate = Gate::new();
     let short = answer(&json!({ "access_token": "short", "expires_in": 0.2 }));
-    let late = Answer(vec![
-        Step::Read,
-        Step::Wait(gate.clone()),
-        short.0[1].clone(),
-    ]);
+    let late = short.clone().behind(&gate);
     let lasting = json!({ "access_token": "lasting", "expires_in": 3600 });
     endpoint.on_each("/token", [late, answer(&lasting)]);
     let auth = machine(&endpoint.url("/token"), "");

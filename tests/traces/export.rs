@@ -2,8 +2,8 @@
 
 use super::{only, told, tracing};
 use crate::harness::{
-    Answer, Authority, Collector, Gate, Keybearer, Rotel, Setup, Step, Upstream, connection,
-    eventually, free_address, traces,
+    Answer, Authority, Collector, Gate, Keybearer, Rotel, Setup, Upstream, connection, eventually,
+    free_address, traces,
 };
 
 #[tokio::test]
@@ -116,13 +116,9 @@ async fn a_collector_that_is_not_there_is_told_of_and_delays_nobody() {
 async fn a_collector_that_hangs_delays_nobody() {
     let (collector, upstream) = (Collector::start().await, Upstream::start().await);
     let gate = Gate::new();
-    let held = Answer(vec![Step::Read, Step::Wait(gate.clone())]);
-    collector.0.on(
-        "/v1/traces",
-        held.then(Step::Send(
-            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".into(),
-        )),
-    );
+    collector
+        .0
+        .on("/v1/traces", Answer::fields("").behind(&gate));
     let keybearer = tracing(&collector.0.url(""), &upstream).await;
     keybearer.get("/api/first").send().await;
     collector.exactly(2).await;
@@ -205,11 +201,7 @@ async fn a_reload_switches_it_on_and_off_and_leads_elsewhere() {
 async fn what_was_begun_before_it_was_switched_off_is_told_when_it_is_over() {
     let (collector, upstream) = (Collector::start().await, Upstream::start().await);
     let gate = Gate::new();
-    let slow = Answer(vec![
-        Step::Read,
-        Step::Wait(gate.clone()),
-        Step::Send("HTTP/1.1 204 No Content\r\n\r\n".into()),
-    ]);
+    let slow = Answer::raw("HTTP/1.1 204 No Content\r\n\r\n").behind(&gate);
     upstream.on("/slow", slow);
     let api = connection("api", &upstream.url(""), "");
     let keybearer = Keybearer::start(&(api.clone() + &collector.table(""))).await;

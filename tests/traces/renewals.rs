@@ -7,7 +7,7 @@ use crate::aws::assuming;
 use crate::harness::aws::Sts;
 use crate::harness::{
     Answer, AuthorizationServer, AuthorizationSettings, Collector, Gate, Keybearer, OAuthClient,
-    Request, Setup, Span, Step, Upstream, connection, eventually, wait_for_state,
+    Request, Setup, Span, Upstream, connection, eventually, wait_for_state,
 };
 use crate::oauth::{api, issuing, link, machine, personal};
 
@@ -48,12 +48,7 @@ async fn a_request_that_waits_for_its_first_token_shows_why() {
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{members}",
         members.len()
     );
-    let answer = vec![
-        Step::Read,
-        Step::Wait(gate.clone()),
-        Step::Send(issued.into()),
-    ];
-    endpoint.on("/token", Answer(answer));
+    endpoint.on("/token", Answer::raw(issued).behind(&gate));
     let auth = machine(&endpoint.url("/token?tenant=canary-query"), "");
     let tables = api("api", &upstream.url(""), &auth, "")
         + &connection("echo", "builtin:echo", "")

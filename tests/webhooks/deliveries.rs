@@ -3,9 +3,7 @@
 use super::{deliveries, endpoint, open, path, start, told, wait_for, webhook};
 use futures_util::future::join_all;
 
-use crate::harness::{
-    Answer, Gate, Keybearer, RawClient, Step, Upstream, eventually, free_address,
-};
+use crate::harness::{Answer, Gate, Keybearer, RawClient, Upstream, eventually, free_address};
 
 async fn send(keybearer: &Keybearer, path: &str, content: &str) -> u16 {
     webhook(keybearer, path, content).send().await.status
@@ -126,11 +124,7 @@ async fn a_replay_while_an_attempt_is_made_is_not_lost() {
     // By itself the next attempt would come an hour later, or never.
     let refused =
         "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n";
-    let refusal = Answer(vec![
-        Step::Read,
-        Step::Wait(gate.clone()),
-        Step::Send(refused.into()),
-    ]);
+    let refusal = Answer::raw(refused).behind(&gate);
     let answers = [refusal.clone(), refusal.clone(), refusal, Answer::ok("")];
     target.on_each("/hook", answers);
     let rest = "verify = { type = \"none\" }\nmax_attempts = 3";
@@ -171,7 +165,7 @@ async fn in_any_order_one_that_fails_holds_up_nothing() {
 async fn a_slow_target_is_given_up_on_and_slows_nobody_else() {
     let target = Upstream::start().await;
     let gate = Gate::new();
-    let slow = Answer(vec![Step::Read, Step::Wait(gate.clone()), Step::Close]);
+    let slow = Answer::silence().behind(&gate);
     target.on_each("/slow", [slow, Answer::ok("")]);
     let endpoints = [
         endpoint(

@@ -1,7 +1,7 @@
 //! Endpoints across reloads, restarts and rotations.
 
 use super::{deliveries, endpoint, open, path, start, tables, told, wait_for, webhook};
-use crate::harness::{Answer, Gate, Setup, Step, Upstream, eventually};
+use crate::harness::{Answer, Gate, Setup, Upstream, eventually};
 
 #[tokio::test]
 async fn an_endpoint_keeps_its_id_its_queue_and_its_place() {
@@ -140,11 +140,7 @@ async fn a_queue_that_is_damaged_is_told_and_left_alone() {
 async fn an_endpoint_that_comes_back_at_once_keeps_its_order() {
     let target = Upstream::start().await;
     let gate = Gate::new();
-    let slow = Answer(vec![
-        Step::Read,
-        Step::Wait(gate.clone()),
-        Step::Send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".into()),
-    ]);
+    let slow = Answer::fields("").behind(&gate);
     target.on_each("/hook", [slow, Answer::ok("")]);
     let hook = open("hook", &target.url("/hook"));
     let keybearer = start(&hook).await;

@@ -3,17 +3,13 @@
 use rustix::process::Signal;
 
 use super::{deliveries, endpoint, path, tables, wait_for, webhook};
-use crate::harness::{Answer, Gate, Keybearer, Setup, Step, Upstream};
+use crate::harness::{Answer, Gate, Keybearer, Setup, Upstream};
 
 /// A keybearer with a delivery under way, which the gate lets end; later ones are answered at once.
 async fn under_way() -> (Upstream, Keybearer, Gate) {
     let target = Upstream::start().await;
     let gate = Gate::new();
-    let slow = Answer(vec![
-        Step::Read,
-        Step::Wait(gate.clone()),
-        Step::Send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".into()),
-    ]);
+    let slow = Answer::fields("").behind(&gate);
     target.on_each("/hook", [slow, Answer::ok("")]);
     let rest = "verify = { type = \"none\" }\ntimeout = \"10m\"";
     let hook = endpoint("hook", &target.url("/hook"), rest);
