@@ -70,6 +70,10 @@ impl Answer {
     /// The same, once it has read the request and the gate is open.
     #[must_use]
     pub fn behind(mut self, gate: &Gate) -> Self {
+        assert!(
+            matches!(self.0.first(), Some(Step::Read)),
+            "nothing is read"
+        );
         self.0.insert(1, Step::Wait(gate.clone()));
         self
     }

@@ -145,6 +145,30 @@ async fn a_refused_secret_is_asked_for_again() {
 }
 
 #[tokio::test]
+async fn trailers_are_announced_only_where_some_may_follow() {
+    let resource = Upstream::start().await;
+    let command = shell("echo secret", "ttl = \"1h\"");
+    let auth = format!("type = \"header\"\nheaders = {{ X-Key = {command} }}");
+    // Content is kept for a second request, and streamed.
+    let tables = api("kept", &resource.url(""), &auth, "")
+        + &api("streamed", &resource.url(""), "type = \"none\"", "");
+    let keybearer = Keybearer::start(&tables).await;
+    for name in ["kept", "streamed"] {
+        let long = keybearer.post(&format!("/{name}/x"));
+        let long = long.header("Trailer", "X-Sum").body("text/plain", "x");
+        fine(long).await;
+        assert_eq!(resource.last().header("trailer"), None, "{name}");
+        let chunked = format!(
+            "POST /{name}/x HTTP/1.1\r\nHost: localhost\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-Sum: 1\r\n\r\n"
+        );
+        let mut client = keybearer.caller().await;
+        client.send(chunked).await;
+        assert_eq!(client.response_to("POST").await.status, 200);
+        assert_eq!(resource.last().header("trailer"), Some("x-sum"), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_command_tells_a_clients_secret() {
     let (endpoint, resource) = (Upstream::start().await, Upstream::start().await);
     endpoint.on_each("/token", ["one", "two", "three"].map(|text| token(text, 2)));

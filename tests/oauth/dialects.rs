@@ -209,7 +209,7 @@ async fn a_page_instead_of_a_token_is_outlived_by_the_old_one() {
     let short = json!({ "access_token": "short", "expires_in": 8 });
     let lasting = json!({ "access_token": "lasting", "expires_in": 3600 });
     let last = answer(&lasting);
-    let waiting = last.clone().behind(&gate);
+    let waiting = last.behind(&gate);
     endpoint.on_each("/token", [answer(&short), page, waiting]);
     let auth = machine(&endpoint.url("/token"), "");
     let keybearer = Keybearer::start(&api("p", &resource.url(""), &auth, "")).await;
