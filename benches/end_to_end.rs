@@ -121,7 +121,7 @@ fn run(given: Vec<String>) -> Result<()> {
 async fn time(rig: &Rig<'_>) -> Result<()> {
     let mut contestants = Vec::new();
     for executable in &rig.executables {
-        let conditions = Conditions::plain(rig.cores.proxy);
+        let conditions = Conditions::plain(rig.cores);
         contestants.push(Contestant::start(executable, &rig.upstream, &conditions).await?);
     }
     let mut failures = 0;

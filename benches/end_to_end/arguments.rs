@@ -14,8 +14,8 @@ cargo bench --bench end_to_end -- [OPTIONS]
   --seconds S           length of one measured stretch, 2 by default
   --contestants A,B     of direct, nginx, nginx-tuned, haproxy, pingora-proxy, keybearer,
                         keybearer-other, keybearer-bare, keybearer-traces,
-                        keybearer-aws, keybearer-h2, keybearer-h2c, keybearer-connect,
-                        keybearer-agent
+                        keybearer-log, keybearer-oauth, keybearer-aws, keybearer-h2,
+                        keybearer-h2c, keybearer-connect, keybearer-agent
   --scenarios A,B       of get1k, post64k, sdk64k, dl10m, tls1k, rate3000
   --smoke               a few hundred requests each, one round: does it all work?
   --instructions        only the user instructions per request

@@ -1,7 +1,8 @@
 //! The same job in each contestant's own words: on one loopback port, `/api/` to the plain
 //! upstream's `/base/` and `/tls/` to the TLS one's, the caller's `Authorization` and `Cookie`
 //! away, ours in, `Host` the upstream's, connections to the upstream kept; one thread, no access
-//! log; everything else as the contestant has it by default, `nginx-tuned` apart.
+//! log; everything else as the contestant has it by default. Those whose names have more than one word
+//! differ in what their name says.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -16,6 +17,9 @@ use crate::upstream::{SERVER_NAME, Upstream};
 
 const USERNAME: &str = "bench";
 const PASSWORD: &str = "injected-secret";
+
+/// What the upstream's token endpoint issues.
+pub(crate) const TOKEN: &str = "injected-token";
 
 const AGENT: &str = "bench";
 const AGENT_TOKEN: &str = "an-agents-token-of-the-bench";
@@ -42,6 +46,7 @@ pub(crate) fn is_credential<'v>(kind: Kind, mut values: impl Iterator<Item = &'v
     let fits = match kind {
         // Of which the upstream verifies nothing, as that would take its time.
         Kind::KeybearerAws => value.starts_with(b"AWS4-HMAC-SHA256 Credential=AKIABENCH/"),
+        Kind::KeybearerOauth => value == format!("Bearer {TOKEN}").as_bytes(),
         _ => value == credential().as_bytes(),
     };
     fits && values.next().is_none()
@@ -88,6 +93,8 @@ impl Place<'_> {
             | Kind::KeybearerConnect
             | Kind::KeybearerH2
             | Kind::KeybearerH2c
+            | Kind::KeybearerLog
+            | Kind::KeybearerOauth
             | Kind::KeybearerOther
             | Kind::KeybearerTraces => {
                 let file = self.file("keybearer.toml", &self.keybearer(kind))?;
@@ -225,9 +232,17 @@ backend tls
             Kind::KeybearerAws => format!(
                 "{{ type = \"aws_access_key\", service = \"execute-api\", region = \"eu-west-1\", access_key_id = \"AKIABENCH\", secret_access_key = \"{PASSWORD}\" }}"
             ),
+            Kind::KeybearerOauth => format!(
+                "{{ type = \"oauth2_client_credentials\", token_url = \"http://{}/token\", client_id = \"{USERNAME}\", client_secret = \"{PASSWORD}\" }}",
+                self.upstream.plain
+            ),
             _ => format!(
                 "{{ type = \"basic\", username = \"{USERNAME}\", password = \"{PASSWORD}\" }}"
             ),
+        };
+        let (level, access) = match kind {
+            Kind::KeybearerLog => ("info", true),
+            _ => ("warn", false),
         };
         let road = self.road(kind);
         format!(
@@ -241,8 +256,8 @@ shutdown_grace = \"1s\"
 
 {traces}
 [log]
-level = \"warn\"
-access = false
+level = \"{level}\"
+access = {access}
 
 [connections.plain]
 prefix = \"/api\"

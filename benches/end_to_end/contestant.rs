@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use crate::configuration::{self, Place};
+use crate::cores::Cores;
 use crate::cpu::Reading;
 use crate::exchange::Caller;
 use crate::executable::Executable;
@@ -32,6 +33,10 @@ pub(crate) enum Kind {
     KeybearerBare,
     /// keybearer that has a collector told of every request; beside keybearer, it tells what traces cost.
     KeybearerTraces,
+    /// keybearer that writes its access log; beside keybearer, it tells what that costs.
+    KeybearerLog,
+    /// keybearer with a token that has an end; beside keybearer, it tells what costs to be able to renew it.
+    KeybearerOauth,
     /// keybearer with a connection that signs for AWS; beside keybearer, it tells what signing costs.
     KeybearerAws,
     /// keybearer with an upstream that speaks HTTP/2; beside keybearer, it tells what that costs.
@@ -68,8 +73,8 @@ pub(crate) struct Watch(Vec<u32>);
 /// How contestants are run.
 #[derive(Clone, Debug)]
 pub(crate) struct Conditions {
-    /// The core that they are given.
-    pub(crate) core: usize,
+    /// The core that they are given, and the one of load and upstream.
+    pub(crate) cores: Cores,
     /// What they run under, such as callgrind; as one process then.
     pub(crate) under: Vec<String>,
     /// How long they may take until they serve.
@@ -77,7 +82,7 @@ pub(crate) struct Conditions {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Direct,
         Self::Nginx,
         Self::NginxTuned,
@@ -87,6 +92,8 @@ impl Kind {
         Self::KeybearerOther,
         Self::KeybearerBare,
         Self::KeybearerTraces,
+        Self::KeybearerLog,
+        Self::KeybearerOauth,
         Self::KeybearerAws,
         Self::KeybearerH2,
         Self::KeybearerH2c,
@@ -105,6 +112,8 @@ impl Kind {
             Self::KeybearerOther => "keybearer-other",
             Self::KeybearerBare => "keybearer-bare",
             Self::KeybearerTraces => "keybearer-traces",
+            Self::KeybearerLog => "keybearer-log",
+            Self::KeybearerOauth => "keybearer-oauth",
             Self::KeybearerAws => "keybearer-aws",
             Self::KeybearerH2 => "keybearer-h2",
             Self::KeybearerH2c => "keybearer-h2c",
@@ -123,10 +132,12 @@ impl Kind {
                 scenario,
                 Scenario::Get1k | Scenario::Post64k | Scenario::Sdk64k
             ),
-            Self::KeybearerH2 | Self::KeybearerH2c => {
+            Self::KeybearerH2 | Self::KeybearerH2c | Self::KeybearerOauth => {
                 matches!(scenario, Scenario::Get1k | Scenario::Post64k)
             }
-            Self::KeybearerBare | Self::KeybearerTraces => scenario == Scenario::Get1k,
+            Self::KeybearerBare | Self::KeybearerLog | Self::KeybearerTraces => {
+                scenario == Scenario::Get1k
+            }
             Self::KeybearerConnect => scenario.tls(),
             Self::KeybearerAgent => matches!(
                 scenario,
@@ -160,9 +171,9 @@ impl Site {
 
 impl Conditions {
     /// As a user would run them.
-    pub(crate) fn plain(core: usize) -> Self {
+    pub(crate) fn plain(cores: Cores) -> Self {
         Self {
-            core,
+            cores,
             under: Vec::new(),
             patience: Duration::from_secs(20),
         }
@@ -204,13 +215,13 @@ impl Contestant {
         let mut words = conditions.under.clone();
         words.extend(place.prepare(kind, &executable.path)?);
         let log = folder.path().join("printed");
-        // On the other core, where the upstream is: it stands for another machine.
-        let elsewhere = if conditions.core == 0 { 1 } else { 0 };
+        let Cores { proxy, load } = conditions.cores;
         let agent = match kind {
             Kind::KeybearerAgent => {
                 let log = folder.path().join("printed-by-agent");
                 let words = place.agent(&executable.path)?;
-                Some(Process::start(&words, elsewhere, &log)?)
+                // Where the upstream is: it stands for another machine.
+                Some(Process::start(&words, load, &log)?)
             }
             _ => None,
         };
@@ -220,7 +231,7 @@ impl Contestant {
                 address: listen,
                 direct: false,
             },
-            process: Some(Process::start(&words, conditions.core, &log)?),
+            process: Some(Process::start(&words, proxy, &log)?),
             _agent: agent,
             _folder: folder,
         };

@@ -33,6 +33,8 @@ pub(crate) fn find(arguments: &Arguments) -> Result<Vec<Executable>> {
             | Kind::KeybearerConnect
             | Kind::KeybearerH2
             | Kind::KeybearerH2c
+            | Kind::KeybearerLog
+            | Kind::KeybearerOauth
             | Kind::KeybearerTraces => Ok(keybearer()),
             Kind::Nginx | Kind::NginxTuned => program("nginx"),
             Kind::PingoraProxy => pingora_proxy(arguments.install),

@@ -97,7 +97,7 @@ async fn count(rig: &Rig<'_>, executable: &Executable) -> Result<Count> {
     let dumps = folder.path().join("dump");
     let pipes = folder.path().join("vgdb");
     let conditions = Conditions {
-        core: rig.cores.proxy,
+        cores: rig.cores,
         under: vec![
             "valgrind".to_owned(),
             "--tool=callgrind".to_owned(),

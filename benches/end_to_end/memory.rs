@@ -26,7 +26,7 @@ pub(crate) async fn run(rig: &Rig<'_>) -> Result<()> {
         if !executable.kind.runs(Scenario::Get1k) {
             continue;
         }
-        let conditions = Conditions::plain(rig.cores.proxy);
+        let conditions = Conditions::plain(rig.cores);
         let contestant = Contestant::start(executable, &rig.upstream, &conditions).await?;
         let mut cells = [const { String::new() }; COUNTS.len()];
         let mut callers = Vec::new();

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::cpu;
 
 /// How long a contestant may take to end by itself.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 pub(crate) struct Process {
     child: Child,
@@ -85,6 +85,10 @@ impl Drop for Process {
             std::thread::sleep(Duration::from_millis(10));
         }
         if self.exited().is_none() {
+            eprintln!(
+                "Killed, as it does not end by itself: {}",
+                self.last_words()
+            );
             for pid in tree {
                 signal(pid, Signal::KILL);
             }

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+use crate::configuration::TOKEN;
 use crate::{head, http2};
 
 /// The name in the TLS listener's certificate.
@@ -180,6 +181,11 @@ fn answer(head: &[u8]) -> Answer {
     static TAKEN: LazyLock<Vec<u8>> = LazyLock::new(|| respond("200 OK", b"ok"));
     static SHORT: LazyLock<Vec<u8>> = LazyLock::new(|| respond("411 Length Required", b""));
     static NOTHING: LazyLock<Vec<u8>> = LazyLock::new(|| respond("200 OK", b""));
+    static TOKENS: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let tokens =
+            format!(r#"{{"access_token":"{TOKEN}","token_type":"Bearer","expires_in":3600}}"#);
+        respond("200 OK", tokens.as_bytes())
+    });
     static OTHER: LazyLock<Vec<u8>> = LazyLock::new(|| respond("404 Not Found", b""));
     if head.starts_with(b"GET /base/1k?") {
         Answer::Ready(&SMALL)
@@ -192,6 +198,8 @@ fn answer(head: &[u8]) -> Answer {
         }
     } else if head.starts_with(b"POST /collector/v1/traces ") {
         Answer::Ready(&NOTHING)
+    } else if head.starts_with(b"POST /token ") {
+        Answer::Ready(&TOKENS)
     } else if head.starts_with(b"GET /base/inspect?") {
         Answer::Inspection
     } else {
