@@ -37,12 +37,21 @@ type Chunk = [Mutex<Option<Entry>>; CHUNK];
 /// One request that is over.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// When its head had arrived.
-    pub begun: Instant,
     /// The method.
     pub method: Method,
     /// The path without the query; cut where it is very long.
     pub path: String,
+    /// How it went.
+    pub figures: Figures,
+    /// What keybearer answered in place of the upstream.
+    pub problem: Option<Box<str>>,
+}
+
+/// How a request went, in figures.
+#[derive(Clone, Copy, Debug)]
+pub struct Figures {
+    /// When its head had arrived.
+    pub begun: Instant,
     /// The answer's status; none if the caller went away before there was one.
     pub status: Option<StatusCode>,
     /// From the head to the end of the answer.
@@ -57,17 +66,16 @@ pub struct Entry {
     pub replayed: bool,
     /// Whether the answer broke off.
     pub aborted: bool,
-    /// What keybearer answered in place of the upstream.
-    pub problem: Option<Box<str>>,
 }
 
 impl Recent {
-    /// Remembers a request; its `path` is given apart, so that the memory of an older one serves again.
-    pub fn note(&self, entry: Entry, path: &str) {
-        let is_failure = entry.is_failure();
+    /// Remembers a request, over an older one, whose memory serves again; `problem` is what keybearer
+    /// answered in place of the upstream.
+    pub fn note(&self, method: &Method, path: &str, figures: &Figures, problem: Option<Box<str>>) {
+        let has_failed = figures.has_failed(problem.is_some());
         // Most requests change nothing of it, and so share it.
-        if self.failing.load(Ordering::Relaxed) != is_failure {
-            self.failing.store(is_failure, Ordering::Relaxed);
+        if self.failing.load(Ordering::Relaxed) != has_failed {
+            self.failing.store(has_failed, Ordering::Relaxed);
         }
         let place = self.next.fetch_add(1, Ordering::Relaxed) % MOST;
         let chunks = self.chunks.get_or_init(Default::default);
@@ -76,13 +84,18 @@ impl Recent {
         let Some(mut slot) = chunk[place % CHUNK].try_lock() else {
             return;
         };
-        let mut kept = slot.take().map_or_else(String::new, |old| old.path);
-        kept.clear();
-        kept.push_str(&path[..path.floor_char_boundary(LONGEST_PATH)]);
-        *slot = Some(Entry {
-            path: kept,
-            ..entry
+        let entry = slot.get_or_insert_with(|| Entry {
+            method: Method::GET,
+            path: String::new(),
+            figures: *figures,
+            problem: None,
         });
+        entry.method.clone_from(method);
+        entry.path.clear();
+        let end = path.floor_char_boundary(LONGEST_PATH);
+        entry.path.push_str(&path[..end]);
+        entry.figures = *figures;
+        entry.problem = problem;
     }
 
     /// What is remembered, the last one first.
@@ -91,7 +104,7 @@ impl Recent {
             .places()
             .filter_map(|place| place.lock().clone())
             .collect();
-        entries.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.begun));
+        entries.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.figures.begun));
         entries
     }
 
@@ -117,8 +130,8 @@ impl Recent {
         for place in self.places() {
             let place = place.lock();
             if let Some(entry) = &*place
-                && entry.is_failure()
-                && last.as_ref().is_none_or(|last| last.begun < entry.begun)
+                && entry.figures.has_failed(entry.problem.is_some())
+                && (last.as_ref()).is_none_or(|last| last.figures.begun < entry.figures.begun)
             {
                 last = Some(entry.clone());
             }
@@ -127,10 +140,24 @@ impl Recent {
     }
 }
 
-impl Entry {
-    fn is_failure(&self) -> bool {
-        let is_error = |status: StatusCode| status.is_server_error();
-        self.problem.is_some() && self.status.is_some_and(is_error)
+impl Figures {
+    /// Of a request that begins.
+    pub fn begin(begun: Instant) -> Self {
+        Self {
+            begun,
+            status: None,
+            whole: Duration::ZERO,
+            upstream: None,
+            bytes: 0,
+            retries: 0,
+            replayed: false,
+            aborted: true,
+        }
+    }
+
+    /// Whether the answer was a server error, and `is_own`: keybearer's.
+    pub fn has_failed(&self, is_own: bool) -> bool {
+        is_own && (self.status).is_some_and(|status| status.is_server_error())
     }
 }
 
@@ -138,20 +165,13 @@ impl Entry {
 mod tests {
     use super::*;
 
-    fn entry(begun: Instant, status: u16) -> Entry {
-        Entry {
-            begun,
-            method: Method::GET,
-            path: String::new(),
+    fn note(recent: &Recent, begun: Instant, status: u16, path: &str) {
+        let figures = Figures {
             status: StatusCode::from_u16(status).ok(),
-            whole: Duration::ZERO,
-            upstream: None,
-            bytes: 0,
-            retries: 0,
-            replayed: false,
-            aborted: false,
-            problem: (status == 502).then(|| "why".into()),
-        }
+            ..Figures::begin(begun)
+        };
+        let problem = (status == 502).then(|| "why".into());
+        recent.note(&Method::GET, path, &figures, problem);
     }
 
     #[test]
@@ -160,7 +180,7 @@ mod tests {
         let begin = Instant::now();
         for n in 0..MOST + 5 {
             let begun = begin + Duration::from_millis(n as u64);
-            recent.note(entry(begun, 200), &format!("/{n}"));
+            note(&recent, begun, 200, &format!("/{n}"));
         }
         let paths: Vec<_> = recent.list().into_iter().map(|entry| entry.path).collect();
         assert_eq!(paths.len(), MOST);
@@ -171,7 +191,7 @@ mod tests {
     #[test]
     fn a_path_is_cut_between_characters() {
         let recent = Recent::default();
-        recent.note(entry(Instant::now(), 200), &"/\u{e4}".repeat(200));
+        note(&recent, Instant::now(), 200, &"/\u{e4}".repeat(200));
         let path = &recent.list()[0].path;
         assert!(path.len() <= LONGEST_PATH && path.len() > LONGEST_PATH - 4);
     }
@@ -182,10 +202,10 @@ mod tests {
         let begin = Instant::now();
         for (n, status) in [502, 500, 404, 200].into_iter().enumerate() {
             let begun = begin + Duration::from_millis(n as u64);
-            recent.note(entry(begun, status), &format!("/{n}"));
+            note(&recent, begun, status, &format!("/{n}"));
         }
         assert!(!recent.is_failing());
-        recent.note(entry(begin, 502), "/1");
+        note(&recent, begin, 502, "/1");
         assert!(recent.is_failing());
         assert_eq!(
             recent.last_failure().map(|entry| entry.path),
@@ -196,11 +216,11 @@ mod tests {
     #[test]
     fn a_place_in_use_is_left_alone() {
         let recent = Recent::default();
-        recent.note(entry(Instant::now(), 200), "/0");
+        note(&recent, Instant::now(), 200, "/0");
         let chunk = recent.chunks.get().unwrap()[0].get().unwrap();
         let held = chunk[1].lock();
         // Nobody waits for it.
-        recent.note(entry(Instant::now(), 200), "/1");
+        note(&recent, Instant::now(), 200, "/1");
         drop(held);
         assert_eq!(recent.list().len(), 1);
     }

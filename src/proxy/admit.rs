@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, HOST, TRAILER};
 use http::request::Parts;
-use http::{HeaderMap, Response, Uri};
+use http::{HeaderMap, HeaderValue, Response};
 use http_body::Body;
 use hyper::Request;
 use hyper::body::Incoming;
@@ -29,9 +29,6 @@ use crate::upstream::fault::content_problem;
 /// left in its head.
 pub(super) struct Admitted {
     pub(super) live: Arc<Live>,
-    /// The target as the caller wrote it, and how much of its path is the prefix.
-    uri: Uri,
-    prefix_len: usize,
     /// What is sent; none once it was handed to the upstream.
     pub(super) request: Option<Request<Content>>,
     pub(super) upgrade: Option<OnUpgrade>,
@@ -50,12 +47,54 @@ pub(super) fn admit(
     let snapshot = caller.proxy.reader.take();
     let (mut head, incoming) = request.into_parts();
     record.wanted(&snapshot, &mut head);
-    let (live, prefix_len) = match routed(&snapshot, caller.local, &head, record)? {
+    let settled = settled(caller, &snapshot, &mut head, incoming, record);
+    // Whatever came of it, it is told by its path.
+    record.asked(&mut head.uri);
+    let Settled {
+        live,
+        content,
+        announced,
+        told,
+    } = match settled? {
+        Ok(settled) => settled,
+        Err(preflight) => return Ok(Err(preflight)),
+    };
+    live.strip.head(&mut head.headers);
+    if let Some(announced) = announced {
+        head.headers.insert(TRAILER, announced);
+    }
+    head.headers.insert(HOST, live.host.clone());
+    Ok(Ok(Admitted {
+        live: Arc::clone(live),
+        request: Some(Request::from_parts(head, content)),
+        upgrade,
+        told,
+    }))
+}
+
+/// Where a request goes, and what of it may go there beside its head.
+struct Settled<'s> {
+    live: &'s Arc<Live>,
+    content: Content,
+    /// The fields that may follow the content.
+    announced: Option<HeaderValue>,
+    told: Option<Box<Told>>,
+}
+
+/// Steps 1 to 5, as far as they may refuse the request.
+fn settled<'s>(
+    caller: &Caller,
+    snapshot: &'s Snapshot,
+    head: &mut Parts,
+    incoming: Incoming,
+    record: &mut Record,
+) -> Result<Result<Settled<'s>, Response<Bytes>>, Problem> {
+    let (live, prefix_len) = match routed(snapshot, caller.local, head, record)? {
         Ok(routed) => routed,
         Err(preflight) => return Ok(Err(preflight)),
     };
     let on_this = |problem: Problem| problem.on(&live.connection.name);
-    allowed(&live.connection, &head, prefix_len).map_err(on_this)?;
+    allowed(&live.connection, head, prefix_len).map_err(on_this)?;
     let told = (live.connection.auth.aws())
         .map(|_| Told::take(&mut head.headers).map(Box::new))
         .transpose()
@@ -64,19 +103,11 @@ pub(super) fn admit(
     let may_trail = told.is_none() && incoming.size_hint().exact().is_none();
     let strip = may_trail.then(|| &live.strip);
     let announced = strip.and_then(|strip| strip.announced(&head.headers));
-    let content = bounded(&head, incoming, live, told.as_deref(), strip).map_err(on_this)?;
-    let uri = std::mem::take(&mut head.uri);
-    live.strip.head(&mut head.headers);
-    if let Some(announced) = announced {
-        head.headers.insert(TRAILER, announced);
-    }
-    head.headers.insert(HOST, live.host.clone());
-    Ok(Ok(Admitted {
-        live: Arc::clone(live),
-        uri,
-        prefix_len,
-        request: Some(Request::from_parts(head, content)),
-        upgrade,
+    let content = bounded(head, incoming, live, told.as_deref(), strip).map_err(on_this)?;
+    Ok(Ok(Settled {
+        live,
+        content,
+        announced,
         told,
     }))
 }
@@ -181,22 +212,18 @@ fn length(headers: &HeaderMap) -> Option<u64> {
 }
 
 impl Admitted {
-    /// The part of the caller's path that routed it here.
-    pub(super) fn prefix(&self) -> &str {
-        &self.uri.path()[..self.prefix_len]
-    }
-
     /// Steps 3, 5 and 6 for the request target.
-    pub(super) fn aim(&mut self, prepared: &Prepared<'_>) -> Result<(), Problem> {
+    pub(super) fn aim(&mut self, prepared: &Prepared<'_>, record: &Record) -> Result<(), Problem> {
         thread_local! {
             /// Targets are cut from a block that many requests of a thread share.
             static SCRATCH: RefCell<BytesMut> = RefCell::new(BytesMut::with_capacity(4096));
         }
-        let rest = &self.uri.path()[self.prefix_len..];
-        let query = self.uri.query().map(|query| self.live.strip.query(query));
+        let uri = record.uri();
+        let rest = &uri.path()[record.prefix().len()..];
+        let query = uri.query().map(|query| self.live.strip.query(query));
         // A query that lost its last parameter is none, but an empty one that was sent stays.
         let emptied =
-            query.as_ref().is_some_and(|query| query.is_empty()) && self.uri.query() != Some("");
+            query.as_ref().is_some_and(|query| query.is_empty()) && uri.query() != Some("");
         let query = query.as_deref().filter(|_| !emptied);
         let base = &self.live.connection.base_url;
         let target = SCRATCH

@@ -156,7 +156,7 @@ async fn forward(
         Answer::Peeked(peeked) => record.received(peeked.rest.begun()),
         Answer::Upstream(body) => record.received(body.begun()),
     }
-    tidy(&mut response, &live, admitted.prefix(), record.origin());
+    tidy(&mut response, &live, record.prefix(), record.origin());
     Ok(response)
 }
 
@@ -183,7 +183,7 @@ impl Sending<'_> {
         record: &mut Record,
     ) -> Result<Response<Answer>, Problem> {
         let live = self.live;
-        admitted.aim(prepared)?;
+        admitted.aim(prepared, record)?;
         // What is rare is on the heap: the state that every request has stays small.
         if let Some(merge) = prepared.merge() {
             Box::pin(merged(merge, &mut admitted.request, &live.connection)).await?;

@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 use hyper::Request;
 use tokio::time::Instant;
 use tracing::field::{DisplayValue, display};
 use tracing::{debug, info, warn};
 
 use super::Caller;
-use crate::live::recent::Entry;
+use crate::live::recent::Figures;
 use crate::live::{Live, Snapshot};
 use crate::problem::{Problem, grpc};
 use crate::request::answer;
@@ -30,8 +29,8 @@ pub(super) struct Record {
     method: Method,
     /// Whether anybody wants to know more than how often there was what.
     told: bool,
-    /// The target, if it is to be told; none of a `CONNECT`.
-    target: Option<PathAndQuery>,
+    /// The target as the caller wrote it; `/` until it was asked for.
+    uri: Uri,
     /// How much of its path is the connection's prefix.
     prefix_len: usize,
     /// Whether there is to be a log line.
@@ -42,15 +41,10 @@ pub(super) struct Record {
     error: Option<&'static str>,
     /// An allowed origin whose page may read the answer.
     origin: Option<HeaderValue>,
-    begun: Instant,
+    /// How it went so far: broken off, until it is whole.
+    figures: Figures,
     /// When the request was ready to be sent.
     ready: Instant,
-    upstream: Option<Duration>,
-    status: Option<StatusCode>,
-    bytes: u64,
-    whole: bool,
-    retries: u32,
-    replayed: bool,
     /// What was wrong, where the answer is our own.
     problem: Option<Box<str>>,
     /// Whether the caller speaks gRPC, and cannot read problem details.
@@ -66,20 +60,14 @@ impl Record {
             live: None,
             method: request.method().clone(),
             told: false,
-            target: None,
+            uri: Uri::default(),
             prefix_len: 0,
             logs: false,
             trace: None,
             error: None,
             origin: None,
-            begun,
+            figures: Figures::begin(begun),
             ready: begun,
-            upstream: None,
-            status: None,
-            bytes: 0,
-            whole: false,
-            retries: 0,
-            replayed: false,
             problem: None,
             is_grpc: is_grpc(request),
         })
@@ -89,13 +77,27 @@ impl Record {
     pub(super) fn wanted(&mut self, snapshot: &Snapshot, head: &mut Parts) {
         self.logs = snapshot.access_log;
         if let Some(tracer) = &snapshot.tracer {
-            self.trace = Some(tracer.begin(&mut head.headers, head.version));
+            // There is none yet, and so nothing to be dropped.
+            let begin = || tracer.begin(&mut head.headers, head.version);
+            self.trace.get_or_insert_with(begin);
         }
         // The console may show it.
         self.told = self.logs || snapshot.admin.is_some() || self.trace.is_some();
-        if self.told {
-            self.target = head.uri.path_and_query().cloned();
-        }
+    }
+
+    /// Takes what was asked for, as the caller wrote it.
+    pub(super) fn asked(&mut self, uri: &mut Uri) {
+        std::mem::swap(&mut self.uri, uri);
+    }
+
+    /// The target as the caller wrote it.
+    pub(super) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// The part of the caller's path that routed it.
+    pub(super) fn prefix(&self) -> &str {
+        (self.uri.path().get(..self.prefix_len)).unwrap_or_default()
     }
 
     /// Where attempts are noted; none if nothing is traced.
@@ -136,26 +138,26 @@ impl Record {
 
     /// Notes when the head of the upstream's answer arrived.
     pub(super) fn received(&mut self, at: Instant) {
-        self.upstream = Some(at.saturating_duration_since(self.ready));
+        self.figures.upstream = Some(at.saturating_duration_since(self.ready));
     }
 
     /// Notes that it is sent again, as a connection failed.
     pub(super) fn sent_again(&mut self) {
-        self.retries += 1;
+        self.figures.retries += 1;
     }
 
     /// Notes that it is sent again with another credential.
     pub(super) fn replayed(&mut self) {
-        self.replayed = true;
+        self.figures.replayed = true;
     }
 
     pub(super) fn answered(&mut self, status: StatusCode) {
-        self.status = Some(status);
+        self.figures.status = Some(status);
     }
 
     /// Remembers an answer of our own, and says what it was about.
     pub(super) fn refused(&mut self, problem: &Problem) {
-        self.status = Some(problem.status());
+        self.figures.status = Some(problem.status());
         self.problem = Some(problem.detail().into());
         let (kind, detail) = (problem.kind().slug(), problem.detail());
         let connection = self.connection();
@@ -218,7 +220,7 @@ impl Record {
     }
 
     pub(super) fn wrote(&mut self, bytes: usize) {
-        self.bytes += bytes as u64;
+        self.figures.bytes += bytes as u64;
         self.caller.handed(bytes);
     }
 
@@ -232,7 +234,7 @@ impl Record {
 
     /// Nothing more is to be written.
     pub(super) fn whole(&mut self) {
-        self.whole = true;
+        self.figures.aborted = false;
     }
 
     pub(super) fn broke(&mut self, fault: &AnswerFault) {
@@ -254,7 +256,7 @@ impl Record {
         self.live.as_ref().map_or("", |live| &live.connection.name)
     }
 
-    fn log(&self, path: &str, status: StatusCode, duration: Duration) {
+    fn log(&self, path: &str, status: StatusCode) {
         let (trace_id, span_id) = self.ids();
         info!(
             target: "keybearer::access",
@@ -262,10 +264,10 @@ impl Record {
             method = self.method.as_str(),
             path,
             status = status.as_u16(),
-            bytes = self.bytes,
-            duration_ms = milliseconds(duration),
-            upstream_ms = self.upstream.map(milliseconds),
-            aborted = (!self.whole).then_some(true),
+            bytes = self.figures.bytes,
+            duration_ms = milliseconds(self.figures.whole),
+            upstream_ms = self.figures.upstream.map(milliseconds),
+            aborted = self.figures.aborted.then_some(true),
             trace_id,
             span_id,
             "Request"
@@ -273,20 +275,20 @@ impl Record {
     }
 
     /// Hands over what becomes spans, if anything is traced.
-    fn end_trace(&mut self, path: &str, now: Instant) {
+    fn end_trace(&mut self, now: Instant) {
         let Some(trace) = &mut self.trace else {
             return;
         };
-        trace.end(path, || End {
-            begun: self.begun,
+        trace.end(self.uri.path(), || End {
+            begun: self.figures.begun,
             ended: now,
             method: std::mem::take(&mut self.method),
             local: self.caller.local,
             connection: self.live.as_ref().map(|live| Arc::clone(&live.connection)),
             prefix_len: self.prefix_len,
-            status: self.status,
+            status: self.figures.status,
             error: self.error,
-            is_whole: self.whole,
+            is_whole: !self.figures.aborted,
         });
     }
 }
@@ -298,46 +300,34 @@ impl Drop for Record {
     fn drop(&mut self) {
         let now = Instant::now();
         self.caller.done(now);
-        if self.status.is_none() {
+        if self.figures.status.is_none() {
             self.caller.turned_away();
         }
-        let duration = now.saturating_duration_since(self.begun);
+        self.figures.whole = now.saturating_duration_since(self.figures.begun);
         // No status: the caller went away before there was one to answer with (nginx's 499).
-        let status = self
-            .status
+        let status = (self.figures.status)
             .unwrap_or_else(|| StatusCode::from_u16(499).unwrap_or(StatusCode::REQUEST_TIMEOUT));
         let metrics = self
             .live
             .as_ref()
             .map_or(&self.caller.proxy.unrouted, |live| &live.metrics);
-        metrics.answered(&self.method, status, duration, self.upstream);
+        let Figures {
+            whole, upstream, ..
+        } = self.figures;
+        metrics.answered(&self.method, status, whole, upstream);
         if !self.told {
             return;
         }
-        let target = self.target.take();
-        let path = target.as_ref().map_or("", PathAndQuery::path);
+        let path = self.uri.path();
         if self.logs {
-            self.log(path, status, duration);
+            self.log(path, status);
         }
         if let Some(live) = &self.live
             && let Some(recent) = &live.recent
         {
-            let entry = Entry {
-                begun: self.begun,
-                method: self.method.clone(),
-                path: String::new(),
-                status: self.status,
-                whole: duration,
-                upstream: self.upstream,
-                bytes: self.bytes,
-                retries: self.retries,
-                replayed: self.replayed,
-                aborted: !self.whole,
-                problem: self.problem.take(),
-            };
-            recent.note(entry, path);
+            recent.note(&self.method, path, &self.figures, self.problem.take());
         }
-        self.end_trace(path, now);
+        self.end_trace(now);
     }
 }
 

@@ -83,7 +83,7 @@ impl Signing<'_> {
         admitted: &mut Admitted,
         record: &mut Record,
     ) -> Result<Response<Answer>, Problem> {
-        admitted.aim(prepared)?;
+        admitted.aim(prepared, record)?;
         let settled = self.settle(signer, admitted).await?;
         record.waited();
         let is_head = (admitted.request.as_ref()).is_some_and(|it| *it.method() == Method::HEAD);

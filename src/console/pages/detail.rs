@@ -145,7 +145,7 @@ fn standing(console: &Console, live: &Live, now: SystemTime) -> Markup {
         }
         @if let Some(problem) = problem { p.problem { (problem) } }
         @if let Some(failure) = &failure && let Some(why) = &failure.problem {
-            p.problem { "Last failed request, " (length(failure.begun.elapsed())) " ago: " (why) }
+            p.problem { "Last failed request, " (length(failure.figures.begun.elapsed())) " ago: " (why) }
         }
     }
 }
@@ -184,7 +184,7 @@ fn requests(live: &Live) -> Markup {
             tr { td colspan="7" { "None yet." } }
         }
         @for entry in &entries {
-            (request(entry, clock - now.saturating_duration_since(entry.begun)))
+            (request(entry, clock - now.saturating_duration_since(entry.figures.begun)))
         }
     }
 }
@@ -193,7 +193,7 @@ fn request(entry: &Entry, at: SystemTime) -> Markup {
     let at = humantime::format_rfc3339_millis(at).to_string();
     // The clock alone: the whole is the element's own time.
     let clock = at.split_once('T').map_or(&*at, |(_, time)| time);
-    let status = entry.status.map(|status| status.as_u16());
+    let status = entry.figures.status.map(|status| status.as_u16());
     let class = match status {
         Some(200..400) => "good",
         Some(400..500) => "doubt",
@@ -204,13 +204,13 @@ fn request(entry: &Entry, at: SystemTime) -> Markup {
             td { time datetime=(at) { (clock) } }
             td.path { code { (entry.method) " " (entry.path) } }
             td { span.status.(class) { @match status { Some(status) => (status), None => "caller left" } } }
-            td { (duration(entry.whole.as_secs_f64())) }
-            td { @match entry.upstream { Some(upstream) => (duration(upstream.as_secs_f64())), None => "-" } }
-            td { (bytes(entry.bytes)) }
+            td { (duration(entry.figures.whole.as_secs_f64())) }
+            td { @match entry.figures.upstream { Some(upstream) => (duration(upstream.as_secs_f64())), None => "-" } }
+            td { (bytes(entry.figures.bytes)) }
             td {
-                @if entry.retries > 0 { span { "sent again " (entry.retries) "×" } " " }
-                @if entry.replayed { span { "with a renewed credential" } " " }
-                @if entry.aborted && status.is_some() { span { "broke off" } " " }
+                @if entry.figures.retries > 0 { span { "sent again " (entry.figures.retries) "×" } " " }
+                @if entry.figures.replayed { span { "with a renewed credential" } " " }
+                @if entry.figures.aborted && status.is_some() { span { "broke off" } " " }
                 @if let Some(problem) = &entry.problem { span.problem { (problem) } }
             }
         }
