@@ -179,7 +179,7 @@ impl Parts {
         let metrics = Metrics::new()?;
         let agents = Arc::new(Agents::new(metrics.clone()));
         let upstreams = Arc::new(Upstreams::behind(agents));
-        let (traces, exporter) = Traces::new(&metrics, &upstreams);
+        let (traces, exporter) = Traces::new(&metrics, &upstreams, config.server.threads);
         let credentials = Credentials::new(
             control.clone(),
             Arc::clone(&upstreams),

@@ -22,11 +22,11 @@ pub struct Context {
     flags: u8,
 }
 
-/// The ID of a trace; 0 stands for none.
+/// The ID of a trace.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TraceId(u128);
 
-/// The ID of a span; 0 stands for none.
+/// The ID of a span.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SpanId(u64);
 
@@ -42,19 +42,13 @@ const LENGTH: usize = 55;
 // === impl Context ===
 
 impl Context {
-    /// No span at all.
-    pub(super) const NONE: Self = Self {
-        trace: TraceId(0),
-        span: SpanId(0),
-        flags: 0,
-    };
-
     /// The first span of a trace.
     pub fn root(sampled: impl FnOnce(TraceId) -> bool) -> Self {
-        let trace = TraceId::random();
+        let [high, low, span] = random();
+        let trace = TraceId::of(high, low);
         Self {
             trace,
-            span: SpanId::random(),
+            span: SpanId::of(span),
             flags: sampled(trace).into(),
         }
     }
@@ -122,18 +116,15 @@ impl Context {
 
     /// `traceparent` for what is sent for this span.
     pub fn traceparent(self) -> HeaderValue {
+        let mut ids = [0; 24];
+        ids[..16].copy_from_slice(&self.trace.to_bytes());
+        ids[16..].copy_from_slice(&self.span.to_bytes());
+        // All at once, which a processor does with many bytes at a time.
+        let digits = ids.map(digits);
+        let (trace, span) = digits.as_flattened().split_at(32);
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        let words = [
-            (3, self.trace.0 >> 96),
-            (11, self.trace.0 >> 64),
-            (19, self.trace.0 >> 32),
-            (27, self.trace.0),
-            (36, u128::from(self.span.0 >> 32)),
-            (44, u128::from(self.span.0)),
-        ];
-        for (at, word) in words {
-            text[at..at + 8].copy_from_slice(&digits(word as u32));
-        }
+        text[3..35].copy_from_slice(trace);
+        text[36..52].copy_from_slice(span);
         text[54] = b'0' + self.flags;
         HeaderValue::from_bytes(&text).expect("digits and hyphens are a field value")
     }
@@ -143,8 +134,12 @@ impl Context {
 
 impl TraceId {
     pub(super) fn random() -> Self {
-        let both = [random(), random()].map(u128::from);
-        Self((both[0] << 64 | both[1]).max(1))
+        let [high, low] = random();
+        Self::of(high, low)
+    }
+
+    fn of(high: u64, low: u64) -> Self {
+        Self((u128::from(high) << 64 | u128::from(low)).max(1))
     }
 
     fn new(id: u128) -> Option<Self> {
@@ -178,7 +173,12 @@ impl fmt::Debug for TraceId {
 
 impl SpanId {
     pub(super) fn random() -> Self {
-        Self(random().max(1))
+        let [id] = random();
+        Self::of(id)
+    }
+
+    fn of(id: u64) -> Self {
+        Self(id.max(1))
     }
 
     fn new(id: u64) -> Option<Self> {
@@ -215,21 +215,14 @@ fn hex(digits: &[u8]) -> Option<u128> {
     })
 }
 
-/// The eight digits of a number, all at once: its half-bytes are spread to one byte each, and those over
-/// 9 moved on to the letters.
-fn digits(number: u32) -> [u8; 8] {
-    const ONES: u64 = u64::MAX / 0xff;
-    let mut spread = u64::from(number);
-    for (shift, kept) in [
-        (16, u64::MAX / 0xffff_ffff * 0xffff),
-        (8, u64::MAX / 0xffff * 0xff),
-        (4, ONES * 0x0f),
-    ] {
-        spread = (spread | spread << shift) & kept;
-    }
-    let letters = (spread + ONES * 6) >> 4 & ONES;
-    let to_letter = u64::from(b'a' - b'0' - 10);
-    (spread + ONES * u64::from(b'0') + letters * to_letter).to_be_bytes()
+/// The two digits of a byte, without a branch or a table: its halves are put in one place each, and those
+/// over 9 moved on to the letters.
+fn digits(byte: u8) -> [u8; 2] {
+    let byte = u16::from(byte);
+    let halves = (byte >> 4 | byte << 8) & 0x0f0f;
+    let letters = (halves + 0x0606) >> 4 & 0x0101;
+    let to_letter = u16::from(b'a' - b'0' - 10);
+    (halves + 0x3030 + letters * to_letter).to_le_bytes()
 }
 
 #[cfg(test)]
@@ -315,13 +308,14 @@ mod tests {
         assert!(headers.is_empty(), "a state of no trace");
     }
 
-    proptest! {
-        #[test]
-        fn digits_are_those_of_the_number(number: u32) {
-            let digits = digits(number).to_vec();
-            prop_assert_eq!(String::from_utf8(digits).unwrap(), format!("{number:08x}"));
+    #[test]
+    fn digits_are_those_of_the_byte() {
+        for byte in 0..=u8::MAX {
+            assert_eq!(digits(byte), format!("{byte:02x}").as_bytes());
         }
+    }
 
+    proptest! {
         #[test]
         fn random_text_never_panics(text in prop::collection::vec(any::<u8>(), 0..70)) {
             let _ = Context::parse(&text);

@@ -15,9 +15,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use self::collector::{Collector, Exported};
+use super::Shared;
 use super::context::TraceId;
+use super::handover::{Batch, Ended};
 use super::spans::{self, Writer};
-use super::{Ended, QUEUE, Shared};
 use crate::upstream::Upstreams;
 
 /// What there is, is sent so often.
@@ -45,6 +46,8 @@ pub struct Exporter {
     /// `service.instance.id`: which of several instances this is, anew with each start.
     instance: String,
     held: Held,
+    /// What is exchanged for what there is.
+    spare: Batch,
     collector: Option<Arc<Collector>>,
     /// Why the last batch was not taken.
     problem: Option<String>,
@@ -56,44 +59,45 @@ pub struct Exporter {
 /// Spans that wait to be sent, as many as may.
 #[derive(Default)]
 struct Held {
-    batches: VecDeque<Batch>,
+    messages: VecDeque<Message>,
     spans: usize,
 }
 
+/// The spans of one.
 #[derive(Default)]
-struct Batch {
-    /// As they stand in the message.
+struct Message {
+    /// As they stand in it.
     written: Vec<u8>,
     spans: usize,
 }
 
-/// A batch on its way.
+/// A message on its way.
 struct Sending {
     task: JoinHandle<Exported>,
     spans: usize,
 }
 
 impl Held {
-    fn add(&mut self, ended: &Ended, writer: &mut Writer) -> Result<(), usize> {
+    fn add(&mut self, ended: Ended<'_>, writer: &mut Writer) -> Result<(), usize> {
         if self.spans >= HELD {
             return Err(ended.spans());
         }
-        let is_full = |batch: &Batch| batch.spans >= BATCH || batch.written.len() >= LONGEST;
-        if self.batches.back().is_none_or(is_full) {
-            self.batches.push_back(Batch::default());
+        let is_full = |last: &Message| last.spans >= BATCH || last.written.len() >= LONGEST;
+        if self.messages.back().is_none_or(is_full) {
+            self.messages.push_back(Message::default());
         }
-        if let Some(batch) = self.batches.back_mut() {
-            let written = writer.write(ended, &mut batch.written);
-            batch.spans += written;
+        if let Some(last) = self.messages.back_mut() {
+            let written = writer.write(ended, &mut last.written);
+            last.spans += written;
             self.spans += written;
         }
         Ok(())
     }
 
-    fn take(&mut self) -> Option<Batch> {
-        let batch = self.batches.pop_front()?;
-        self.spans -= batch.spans;
-        Some(batch)
+    fn take(&mut self) -> Option<Message> {
+        let first = self.messages.pop_front()?;
+        self.spans -= first.spans;
+        Some(first)
     }
 }
 
@@ -104,6 +108,7 @@ impl Exporter {
             upstreams,
             instance: TraceId::random().to_string(),
             held: Held::default(),
+            spare: Batch::default(),
             collector: None,
             problem: None,
             told: 0,
@@ -118,10 +123,11 @@ impl Exporter {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut sending: Option<Sending> = None;
         loop {
-            // Before the queue is looked into: then nothing comes any more.
-            let is_off = shared.tracers.load(Ordering::Acquire) == 0;
-            let has_more = self.held.spans > 0 || !shared.queue.is_empty();
-            let is_idle = is_off && !has_more && sending.is_none();
+            // First whether it is off: then nothing comes any more.
+            let is_idle = shared.tracers.load(Ordering::Acquire) == 0
+                && self.held.spans == 0
+                && sending.is_none()
+                && shared.handover.is_empty();
             let is_due = tokio::select! {
                 () = shared.ending.cancelled() => break,
                 exported = sent(&mut sending) => {
@@ -155,24 +161,20 @@ impl Exporter {
 
     /// Writes out what has been noted since the last time.
     fn collect(&mut self) {
-        if self.shared.queue.is_empty() {
-            return;
-        }
+        let Self {
+            shared,
+            held,
+            spare,
+            ..
+        } = self;
         let mut writer = Writer::new();
-        // What comes meanwhile has its turn after what there is was sent.
-        for _ in 0..QUEUE {
-            let Some(ended) = self.shared.queue.pop() else {
-                break;
-            };
-            if let Err(lost) = self.held.add(&ended, &mut writer) {
-                self.shared.metrics.dropped(lost);
+        shared.handover.take(spare, |batch| {
+            for ended in batch.ended() {
+                if let Err(lost) = held.add(ended, &mut writer) {
+                    shared.metrics.dropped(lost);
+                }
             }
-            if let Ended::Request(mut noted) = ended {
-                noted.clear();
-                // Where there are enough of them, it is not kept.
-                let _ = self.shared.spares.push(noted);
-            }
-        }
+        });
     }
 
     /// Begins to send a batch, if there is one and a collector for it.
@@ -189,7 +191,7 @@ impl Exporter {
                 return None;
             }
         };
-        let Batch { written, spans } = self.held.take()?;
+        let Message { written, spans } = self.held.take()?;
         let message = spans::message(&collector.settings, &self.instance, &written);
         let message = Bytes::from(message);
         let export = async move { collector.export(message, spans).await };
@@ -262,7 +264,7 @@ mod tests {
     #[test]
     fn what_is_held_is_bounded_and_goes_in_batches() {
         let now = Instant::now();
-        let renewed = Ended::Renewal(Box::new(Renewed {
+        let renewed = Renewed {
             context: Context::root(|_| true),
             parent: None,
             others: Vec::new(),
@@ -271,14 +273,15 @@ mod tests {
             ended: now,
             error: None,
             asked: Vec::new(),
-        }));
+        };
+        let renewed = Ended::Renewal(&renewed);
         let (mut held, mut writer) = (Held::default(), Writer::new());
         for _ in 0..HELD {
-            assert_eq!(held.add(&renewed, &mut writer), Ok(()));
+            assert_eq!(held.add(renewed, &mut writer), Ok(()));
         }
-        assert_eq!(held.add(&renewed, &mut writer), Err(1), "one is lost");
+        assert_eq!(held.add(renewed, &mut writer), Err(1), "one is lost");
         for left in (0..HELD / BATCH).rev() {
-            assert_eq!(held.take().map(|batch| batch.spans), Some(BATCH));
+            assert_eq!(held.take().map(|message| message.spans), Some(BATCH));
             assert_eq!(held.spans, left * BATCH);
         }
         assert!(held.take().is_none());

@@ -3,11 +3,12 @@
 //!
 //! A request only notes plain data, with times and IDs ([`request`]), and hands it over when it is
 //! over; what a span looks like is known to the [`export`]er alone, a task of the control plane. What
-//! the queue between them does not take is dropped and counted: nothing here makes a request wait.
+//! finds no room between them is dropped and counted: nothing here makes a request wait.
 
 mod attribute;
 pub mod context;
 pub mod export;
+mod handover;
 mod random;
 pub mod renewal;
 pub mod request;
@@ -19,27 +20,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwapOption;
-use crossbeam_queue::ArrayQueue;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use self::export::Exporter;
-use self::renewal::Renewed;
-use self::request::Noted;
+use self::handover::Handover;
 use self::sample::Sample;
 use crate::config;
 use crate::metrics::{Metrics, TraceMetrics};
 use crate::upstream::Upstreams;
-
-/// How many ended requests and renewals wait for the exporter.
-const QUEUE: usize = 4096;
-
-/// It looks at them as soon as so many are there, so that their memory serves for the next ones while
-/// it is still in the processor's cache.
-const ENOUGH: usize = 256;
-
-/// So much memory goes round, for as many as come while the exporter waits for its turn.
-const SPARES: usize = 512;
 
 /// The way to the exporter, across configurations; by default there is none, and nothing is traced.
 #[derive(Clone, Debug, Default)]
@@ -48,10 +37,7 @@ pub struct Traces(Option<Arc<Shared>>);
 /// What those who note and the one who exports have in common.
 #[derive(Debug)]
 struct Shared {
-    queue: ArrayQueue<Ended>,
-    /// What was noted and exported, for others: memory that one thread takes and another gives back is
-    /// dear.
-    spares: ArrayQueue<Box<Noted>>,
+    handover: Handover,
     /// That there is something to do before the next look.
     wake: Notify,
     /// What is in force.
@@ -72,19 +58,17 @@ pub struct Tracer {
     shared: Arc<Shared>,
 }
 
-/// What is over, and becomes spans.
-#[derive(Debug)]
-enum Ended {
-    Renewal(Box<Renewed>),
-    Request(Box<Noted>),
-}
-
 impl Traces {
     /// The way to an exporter, and that exporter, which is to be run.
-    pub fn new(metrics: &Metrics, upstreams: &Arc<Upstreams>) -> (Self, Exporter) {
+    ///
+    /// So many threads serve requests; 0 stands for one on each processor.
+    pub fn new(metrics: &Metrics, upstreams: &Arc<Upstreams>, threads: usize) -> (Self, Exporter) {
+        let threads = match threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
         let shared = Arc::new(Shared {
-            queue: ArrayQueue::new(QUEUE),
-            spares: ArrayQueue::new(SPARES),
+            handover: Handover::new(threads),
             wake: Notify::new(),
             current: ArcSwapOption::empty(),
             settings: ArcSwapOption::empty(),
@@ -137,23 +121,6 @@ impl Tracer {
             shared: Arc::clone(shared),
         }
     }
-
-    /// Hands over what is over. Never waits.
-    fn hand_over(&self, ended: Ended) {
-        let Shared {
-            queue,
-            wake,
-            metrics,
-            ..
-        } = &*self.shared;
-        if let Err(ended) = queue.push(ended) {
-            metrics.dropped(ended.spans());
-        }
-        // The exporter sleeps without a waker in the queue, which would cost each request a system call.
-        if queue.len() >= ENOUGH {
-            wake.notify_one();
-        }
-    }
 }
 
 impl Drop for Tracer {
@@ -161,15 +128,5 @@ impl Drop for Tracer {
     fn drop(&mut self) {
         self.shared.tracers.fetch_sub(1, Ordering::Release);
         self.shared.wake.notify_one();
-    }
-}
-
-impl Ended {
-    /// How many spans it becomes.
-    fn spans(&self) -> usize {
-        match self {
-            Self::Renewal(renewed) => 1 + renewed.asked.len(),
-            Self::Request(noted) => 1 + noted.calls().count(),
-        }
     }
 }

@@ -4,20 +4,24 @@ use std::cell::Cell;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
-/// A number of which any value is as likely as any other.
+/// Numbers of which any value is as likely as any other.
 ///
 /// xoroshiro128++ of Blackman and Vigna, for each thread by itself: a few instructions, and a state so
 /// large that no two threads or instances come upon the same one.
-pub(super) fn random() -> u64 {
+pub(super) fn random<const N: usize>() -> [u64; N] {
     thread_local! {
         static STATE: Cell<[u64; 2]> = Cell::new(seed());
     }
     STATE.with(|state| {
-        let [a, b] = state.get();
-        let sum = a.wrapping_add(b).rotate_left(17).wrapping_add(a);
-        let b = b ^ a;
-        state.set([a.rotate_left(49) ^ b ^ (b << 21), b.rotate_left(28)]);
-        sum
+        let [mut a, mut b] = state.get();
+        let numbers = std::array::from_fn(|_| {
+            let sum = a.wrapping_add(b).rotate_left(17).wrapping_add(a);
+            b ^= a;
+            (a, b) = (a.rotate_left(49) ^ b ^ (b << 21), b.rotate_left(28));
+            sum
+        });
+        state.set([a, b]);
+        numbers
     })
 }
 
@@ -40,7 +44,7 @@ mod tests {
 
     #[test]
     fn no_two_are_the_same_in_all_threads() {
-        let draw = || (0..1000).map(|_| random()).collect::<Vec<_>>();
+        let draw = || (0..500).flat_map(|_| random::<2>()).collect::<Vec<_>>();
         let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(draw)).collect();
         let drawn = threads
             .into_iter()

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::Traces;
 use super::context::Context;
-use super::{Ended, Traces};
 
 /// The requests that wait for a renewal, by their spans.
 #[derive(Debug, Default)]
@@ -56,6 +56,15 @@ pub struct Asked {
     pub status: Option<u16>,
     /// Why it failed, in one word, where that is not the status alone.
     pub error: Option<&'static str>,
+}
+
+// === impl Renewed ===
+
+impl Renewed {
+    /// How many spans it becomes.
+    pub(super) fn spans(&self) -> usize {
+        1 + self.asked.len()
+    }
 }
 
 // === impl Waiting ===
@@ -130,7 +139,10 @@ pub async fn traced<T>(
             error: error(&outcome),
             asked,
         };
-        tracer.hand_over(Ended::Renewal(Box::new(renewed)));
+        let spans = renewed.spans();
+        if !tracer.shared.handover.renewal(renewed) {
+            tracer.shared.metrics.dropped(spans);
+        }
     }
     outcome
 }

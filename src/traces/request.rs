@@ -8,8 +8,8 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use tokio::time::Instant;
 
+use super::Tracer;
 use super::context::{Context, SpanId, TRACESTATE};
-use super::{Ended, Tracer};
 use crate::connection::Connection;
 
 /// A request's part of a trace, from its beginning on.
@@ -29,9 +29,9 @@ pub struct Trace {
 pub(super) struct Noted {
     pub(super) context: Context,
     pub(super) course: Course,
-    /// The path of the caller's target; cut where it is very long.
-    pub(super) path: String,
-    pub(super) end: Option<End>,
+    pub(super) end: End,
+    /// How long the path of the caller's target is, in bytes, as far as it is kept, which is elsewhere.
+    pub(super) path_len: usize,
 }
 
 /// What is noted of a request while it lasts, beside all else that is kept of it then.
@@ -39,12 +39,19 @@ pub(super) struct Noted {
 pub(super) struct Course {
     /// The caller's span.
     pub(super) parent: Option<SpanId>,
-    /// What came with it.
-    pub(super) state: Option<Box<[u8]>>,
     pub(super) version: Version,
     /// The first is here, as most requests take one.
     pub(super) first: Option<Call>,
-    pub(super) more: Vec<Call>,
+    /// What most requests have nothing of: less is handed over for it.
+    rare: Option<Box<Rare>>,
+}
+
+#[derive(Debug, Default)]
+struct Rare {
+    /// What came with the caller's span.
+    state: Option<Box<[u8]>>,
+    /// The calls that followed the first.
+    more: Vec<Call>,
 }
 
 /// One attempt to get an answer from the upstream.
@@ -94,10 +101,13 @@ impl Tracer {
         };
         let course = context.is_sampled().then(|| Course {
             parent: caller.map(|caller| caller.span),
-            state: caller.and_then(|_| state(headers)),
-            version,
-            first: None,
-            more: Vec::new(),
+            rare: (caller.and_then(|_| state(headers))).map(|state| {
+                Box::new(Rare {
+                    state: Some(state),
+                    more: Vec::new(),
+                })
+            }),
+            ..Course::new(version)
         });
         Trace {
             tracer: Arc::clone(self),
@@ -110,6 +120,9 @@ impl Tracer {
 /// As much of a path is told, in bytes: there may be many that wait, and collectors refuse messages that
 /// are too large.
 pub(super) const LONGEST_PATH: usize = 2048;
+
+/// As much of a path is kept: it is told once with a connection's prefix and once without.
+const LONGEST_KEPT: usize = 2 * LONGEST_PATH;
 
 /// So much of `tracestate` is told, in bytes: as much as the standard wants to be passed on.
 const LONGEST_STATE: usize = 512;
@@ -147,7 +160,8 @@ impl Trace {
                 None => course.first = Some(call),
                 Some(last) => {
                     last.ended.get_or_insert(now);
-                    course.more.push(call);
+                    let rare = course.rare.get_or_insert_default();
+                    rare.more.push(call);
                 }
             }
         }
@@ -181,15 +195,24 @@ impl Trace {
     /// Hands over what was noted, with the path of the caller's target; `end` is asked for only if
     /// anything was.
     pub fn end(&mut self, path: &str, end: impl FnOnce() -> End) {
-        if let Some(course) = self.course.take() {
-            let end = end();
-            // As much of it is told at most, and the prefix is not told twice.
-            let most = end.prefix_len + LONGEST_PATH;
-            let mut noted = self.tracer.shared.spares.pop().unwrap_or_default();
-            noted.path.push_str(&path[..path.floor_char_boundary(most)]);
-            noted.fill(self.context, course, end);
-            self.tracer.hand_over(Ended::Request(noted));
+        let Some(course) = &mut self.course else {
+            return;
+        };
+        let shared = &*self.tracer.shared;
+        let path = &path[..path.floor_char_boundary(LONGEST_KEPT)];
+        let added = shared.handover.request(path, |path_len| Noted {
+            context: self.context,
+            course: mem::replace(course, Course::new(Version::HTTP_11)),
+            end: end(),
+            path_len,
+        });
+        match added {
+            Some(false) => {}
+            // To wake the exporter is a system call: not for each request.
+            Some(true) => shared.wake.notify_one(),
+            None => shared.metrics.dropped(course.spans()),
         }
+        self.course = None;
     }
 
     fn last(&mut self) -> Option<&mut Call> {
@@ -204,52 +227,35 @@ impl fmt::Debug for Trace {
     }
 }
 
-/// Nothing yet.
-impl Default for Noted {
-    fn default() -> Self {
+impl Course {
+    /// Of a request of this version that nothing is known of yet.
+    pub(super) fn new(version: Version) -> Self {
         Self {
-            context: Context::NONE,
-            course: Course::NONE,
-            path: String::new(),
-            end: None,
+            parent: None,
+            version,
+            first: None,
+            rare: None,
         }
     }
-}
 
-impl Noted {
-    /// Fills what was cleared, apart from the path.
-    fn fill(&mut self, context: Context, course: Course, end: End) {
-        debug_assert!(self.end.is_none() && self.course.first.is_none());
-        self.context = context;
-        // What was cleared has nothing to be dropped. To look whether it has would be to wait for memory
-        // that the exporter had last.
-        mem::forget(mem::replace(&mut self.course, course));
-        mem::forget(self.end.replace(end));
-    }
-
-    /// Forgets all but the memory that was taken for it.
-    pub(super) fn clear(&mut self) {
-        self.course = Course::NONE;
-        self.path.clear();
-        self.end = None;
+    /// How many spans it becomes.
+    pub(super) fn spans(&self) -> usize {
+        1 + self.calls().count()
     }
 
     /// All attempts, in their order.
     pub(super) fn calls(&self) -> impl Iterator<Item = &Call> {
-        self.course.first.iter().chain(&self.course.more)
+        let more = self.rare.as_ref().map(|rare| &rare.more);
+        self.first.iter().chain(more.into_iter().flatten())
     }
-}
 
-impl Course {
-    const NONE: Self = Self {
-        parent: None,
-        state: None,
-        version: Version::HTTP_11,
-        first: None,
-        more: Vec::new(),
-    };
+    /// `tracestate` of the caller.
+    pub(super) fn state(&self) -> Option<&[u8]> {
+        self.rare.as_ref()?.state.as_deref()
+    }
 
     fn last(&mut self) -> Option<&mut Call> {
-        self.more.last_mut().or(self.first.as_mut())
+        let more = self.rare.as_mut().and_then(|rare| rare.more.last_mut());
+        more.or(self.first.as_mut())
     }
 }

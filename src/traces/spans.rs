@@ -12,9 +12,9 @@ use http::{Method, StatusCode, Version};
 use self::clock::Clock;
 use self::frame::{Frame, Kind};
 use super::attribute::{boolean, number, text, text_in, text_of};
-use super::context::Context;
+use super::handover::Ended;
 use super::request::{Call, End, LONGEST_PATH, Noted};
-use super::{Ended, wire};
+use super::wire;
 use crate::config;
 use crate::connection::Connection;
 use crate::connection::url::Destination;
@@ -35,26 +35,21 @@ impl Writer {
     }
 
     /// Appends what is over to the spans of a message; gives how many they are.
-    pub(super) fn write(&mut self, ended: &Ended, out: &mut Vec<u8>) -> usize {
+    pub(super) fn write(&mut self, ended: Ended<'_>, out: &mut Vec<u8>) -> usize {
         match ended {
             Ended::Renewal(renewed) => renewal::write(renewed, self.clock, out),
-            Ended::Request(noted) => self.write_request(noted, out),
+            Ended::Request(noted, path) => self.write_request(noted, path, out),
         }
     }
 
-    fn write_request(&mut self, noted: &Noted, out: &mut Vec<u8>) -> usize {
-        let Some(end) = &noted.end else {
-            return 0;
-        };
+    fn write_request(&mut self, noted: &Noted, path: &str, out: &mut Vec<u8>) -> usize {
         let clock = self.clock;
-        let local = end
-            .local
-            .map(|local| (self.text_of(local.ip()), local.port()));
-        write_server(noted, end, local, clock, out);
+        let local = noted.end.local;
+        let local = local.map(|local| (self.text_of(local.ip()), local.port()));
+        write_server(noted, path, local, clock, out);
         let mut count = 1;
-        for (resent, call) in noted.calls().enumerate() {
-            let context = noted.context.with(call.span);
-            write_client(noted, end, call, context, resent, clock, out);
+        for (resent, call) in noted.course.calls().enumerate() {
+            write_client(noted, path, call, resent, clock, out);
             count += 1;
         }
         count
@@ -92,11 +87,12 @@ const SCHEMA: &[u8] = b"https://opentelemetry.io/schemas/1.37.0";
 
 fn write_server(
     noted: &Noted,
-    end: &End,
+    path: &str,
     local: Option<(&str, u16)>,
     clock: Clock,
     out: &mut Vec<u8>,
 ) {
+    let end = &noted.end;
     let is_server_error = end.status.is_some_and(|status| status.is_server_error());
     let frame = Frame {
         context: noted.context,
@@ -110,7 +106,7 @@ fn write_server(
     let (method, other) = method(&end.method);
     let route = end.connection.as_deref().and_then(|it| route(it, end));
     frame.write(out, |out| {
-        if let Some(state) = &noted.course.state {
+        if let Some(state) = noted.course.state() {
             wire::bytes(out, 3, state);
         }
         wire::nested(out, 5, |out| {
@@ -125,7 +121,7 @@ fn write_server(
             text(out, "http.request.method_original", other);
         }
         text(out, "url.scheme", "http");
-        text(out, "url.path", cut(&noted.path));
+        text(out, "url.path", cut(path));
         if let Some(route) = route {
             text(out, "http.route", route);
         }
@@ -162,17 +158,17 @@ fn route<'c>(connection: &'c Connection, end: &End) -> Option<&'c str> {
 
 fn write_client(
     noted: &Noted,
-    end: &End,
+    path: &str,
     call: &Call,
-    context: Context,
     resent: usize,
     clock: Clock,
     out: &mut Vec<u8>,
 ) {
+    let end = &noted.end;
     let status = call.answer.map(|(status, _)| status);
     let is_error = status.is_none_or(is_refusal) || call.error.is_some();
     let frame = Frame {
-        context,
+        context: noted.context.with(call.span),
         parent: Some(noted.context.span),
         is_remote: false,
         kind: Kind::Client,
@@ -182,7 +178,7 @@ fn write_client(
     };
     let (method, other) = method(&end.method);
     frame.write(out, |out| {
-        if let Some(state) = &noted.course.state {
+        if let Some(state) = noted.course.state() {
             wire::bytes(out, 3, state);
         }
         wire::bytes(out, 5, method.unwrap_or("HTTP").as_bytes());
@@ -191,7 +187,7 @@ fn write_client(
             text(out, "http.request.method_original", other);
         }
         if let Some(connection) = &end.connection {
-            let rest = noted.path.get(end.prefix_len..).unwrap_or_default();
+            let rest = path.get(end.prefix_len..).unwrap_or_default();
             upstream(out, connection, rest);
             text(out, "keybearer.connection", &connection.name);
         }
