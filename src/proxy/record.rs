@@ -22,7 +22,6 @@ use crate::upstream::body::AnswerFault;
 use crate::upstream::fault::chain;
 
 /// A request's account; closed when dropped, which is when its answer was written or given up.
-#[derive(Debug)]
 pub(super) struct Record {
     caller: Arc<Caller>,
     live: Option<Arc<Live>>,
@@ -85,7 +84,7 @@ impl Record {
         self.told = self.logs || snapshot.admin.is_some() || self.trace.is_some();
     }
 
-    /// Takes what was asked for, as the caller wrote it.
+    /// Takes what was asked for, as the caller wrote it, once it is known where it goes.
     pub(super) fn asked(&mut self, uri: &mut Uri) {
         std::mem::swap(&mut self.uri, uri);
     }
@@ -97,7 +96,7 @@ impl Record {
 
     /// The part of the caller's path that routed it.
     pub(super) fn prefix(&self) -> &str {
-        (self.uri.path().get(..self.prefix_len)).unwrap_or_default()
+        &self.uri.path()[..self.prefix_len]
     }
 
     /// Where attempts are noted; none if nothing is traced.
@@ -153,6 +152,10 @@ impl Record {
 
     pub(super) fn answered(&mut self, status: StatusCode) {
         self.figures.status = Some(status);
+        if !self.told {
+            // It is a part of all that was read with it, and answers may last.
+            self.uri = Uri::default();
+        }
     }
 
     /// Remembers an answer of our own, and says what it was about.

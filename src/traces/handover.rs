@@ -10,11 +10,11 @@ use thread_local::ThreadLocal;
 use super::renewal::Renewed;
 use super::request::Noted;
 
-/// So many ended requests wait for the exporter at most, on all threads together where these are few.
-const MOST: usize = 4096;
+/// So many ended requests are in a batch at most: shared out among the threads that serve.
+const MOST: usize = 2048;
 
-/// On one thread, so many may wait, however many threads there are.
-const MOST_AT_LEAST: usize = 256;
+/// On each thread, so many may be, however many threads there are.
+const MOST_AT_LEAST: usize = 512;
 
 /// It looks at them as soon as so many may be there, if all threads have the same to do: these are not
 /// more spans than it holds while it sends others.
@@ -22,7 +22,7 @@ const ENOUGH: usize = 2048;
 
 /// On one thread, as few are worth a look, and so many need one: their memory is to serve for the next
 /// ones while it is still in the processor's cache.
-const ENOUGH_OF_ONE: RangeInclusive<usize> = 8..=256;
+const ENOUGH_OF_ONE: RangeInclusive<usize> = 2..=256;
 
 /// What is over, by the thread where it ended.
 ///
@@ -31,7 +31,7 @@ const ENOUGH_OF_ONE: RangeInclusive<usize> = 8..=256;
 /// has two batches, of which the exporter has one in hand at most, and so no request waits.
 pub(super) struct Handover {
     threads: ThreadLocal<Pair>,
-    /// So many requests of a thread wait at most.
+    /// So many requests are in a batch at most.
     most: usize,
     /// It is time to look at so many of a thread.
     enough: usize,
@@ -97,9 +97,10 @@ impl Handover {
     fn batch(&self) -> Option<MutexGuard<'_, Batch>> {
         let Pair(pair) = self.threads.get_or_default();
         // Between two tries, the exporter may come from one to the other; and back, but for bad luck.
-        let batch = (0..4).find_map(|turn| pair[turn % 2].try_lock())?;
-        let is_full = batch.requests.len() >= self.most || batch.renewals.len() >= self.most;
-        (!is_full).then_some(batch)
+        (0..4).find_map(|turn| {
+            let batch = pair[turn % 2].try_lock()?;
+            batch.has_room(self.most).then_some(batch)
+        })
     }
 
     /// Whether there is nothing.
@@ -147,6 +148,10 @@ impl Batch {
             Ended::Request(noted, path)
         });
         self.renewals.iter().map(Ended::Renewal).chain(requests)
+    }
+
+    fn has_room(&self, most: usize) -> bool {
+        self.requests.len() < most && self.renewals.len() < most
     }
 
     fn is_empty(&self) -> bool {
@@ -262,16 +267,18 @@ mod tests {
     #[test]
     fn it_is_time_once_and_what_is_too_much_is_not_taken() {
         let handover = Handover::new(1);
-        let times = (0..MOST).filter(|_| add(&handover, "/").unwrap()).count();
-        assert_eq!(times, 1, "one look takes all");
+        for batch in ["first", "second"] {
+            let times = (0..MOST).filter(|_| add(&handover, "/").unwrap()).count();
+            assert_eq!(times, 1, "one look takes all of the {batch}");
+        }
         assert_eq!(add(&handover, "/"), None);
-        assert_eq!(paths(&handover).len(), MOST);
+        assert_eq!(paths(&handover).len(), 2 * MOST);
         assert_eq!(add(&handover, "/"), Some(false));
     }
 
     #[test]
     fn many_threads_leave_not_more_than_is_held_before_it_is_time() {
-        for threads in [0, 1, 2, 8, 17, 64, 256] {
+        for threads in [0, 1, 2, 8, 17, 64, 1024] {
             let handover = Handover::new(threads);
             let waiting = threads.max(1) * handover.enough;
             assert!(waiting <= ENOUGH, "{threads} threads: {waiting}");
