@@ -47,16 +47,16 @@ pub(super) fn admit(
     let snapshot = caller.proxy.reader.take();
     let (mut head, incoming) = request.into_parts();
     record.wanted(&snapshot, &mut head);
-    let settled = settled(caller, &snapshot, &mut head, incoming, record);
+    let vetted = vetted(caller, &snapshot, &mut head, incoming, record);
     // Whatever came of it, it is told by its path.
     record.asked(&mut head.uri);
-    let Settled {
+    let Vetted {
         live,
         content,
         announced,
         told,
-    } = match settled? {
-        Ok(settled) => settled,
+    } = match vetted? {
+        Ok(vetted) => vetted,
         Err(preflight) => return Ok(Err(preflight)),
     };
     live.strip.head(&mut head.headers);
@@ -73,7 +73,7 @@ pub(super) fn admit(
 }
 
 /// Where a request goes, and what of it may go there beside its head.
-struct Settled<'s> {
+struct Vetted<'s> {
     live: &'s Arc<Live>,
     content: Content,
     /// The fields that may follow the content.
@@ -82,13 +82,13 @@ struct Settled<'s> {
 }
 
 /// Steps 1 to 5, as far as they may refuse the request.
-fn settled<'s>(
+fn vetted<'s>(
     caller: &Caller,
     snapshot: &'s Snapshot,
     head: &mut Parts,
     incoming: Incoming,
     record: &mut Record,
-) -> Result<Result<Settled<'s>, Response<Bytes>>, Problem> {
+) -> Result<Result<Vetted<'s>, Response<Bytes>>, Problem> {
     let (live, prefix_len) = match routed(snapshot, caller.local, head, record)? {
         Ok(routed) => routed,
         Err(preflight) => return Ok(Err(preflight)),
@@ -104,7 +104,7 @@ fn settled<'s>(
     let strip = may_trail.then(|| &live.strip);
     let announced = strip.and_then(|strip| strip.announced(&head.headers));
     let content = bounded(head, incoming, live, told.as_deref(), strip).map_err(on_this)?;
-    Ok(Ok(Settled {
+    Ok(Ok(Vetted {
         live,
         content,
         announced,

@@ -151,9 +151,15 @@ impl Exporter {
             self.note(exported);
         }
         self.collect();
-        while let Some(mut last) = self.send().map(Some) {
-            let exported = sent(&mut last).await;
-            self.note(exported);
+        // Also those that there is no way to send are looked at, one by one.
+        let mut left = usize::MAX;
+        while self.held.spans < left {
+            left = self.held.spans;
+            let mut last = self.send();
+            if last.is_some() {
+                let exported = sent(&mut last).await;
+                self.note(exported);
+            }
         }
         self.quiet_until = None;
         self.report();
@@ -258,13 +264,17 @@ async fn sent(sending: &mut Option<Sending>) -> Exported {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
+    use crate::connection::Tls;
+    use crate::connection::url::BaseUrl;
+    use crate::metrics::Metrics;
+    use crate::traces::Traces;
     use crate::traces::context::Context;
     use crate::traces::renewal::Renewed;
 
-    #[test]
-    fn what_is_held_is_bounded_and_goes_in_batches() {
+    fn renewed() -> Renewed {
         let now = Instant::now();
-        let renewed = Renewed {
+        Renewed {
             context: Context::root(|_| true),
             parent: None,
             others: Vec::new(),
@@ -273,7 +283,34 @@ mod tests {
             ended: now,
             error: None,
             asked: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn at_the_end_all_is_counted_that_no_collector_can_be_had_for() {
+        let metrics = Metrics::new().unwrap();
+        let (traces, exporter) = Traces::new(&metrics, &Arc::default(), 1);
+        let nowhere = config::Traces {
+            endpoint: BaseUrl::parse("builtin:echo").unwrap(),
+            headers: Vec::new(),
+            sample: 1.0,
+            service_name: "keybearer".into(),
+            attributes: Vec::new(),
+            tls: Tls::default(),
         };
+        let tracer = traces.tracer(Some(&Arc::new(nowhere)));
+        traces.publish(tracer);
+        for _ in 0..3 * BATCH {
+            assert!(exporter.shared.handover.renewal(renewed()));
+        }
+        traces.end();
+        exporter.run().await;
+        assert_eq!(metrics.traces().all_dropped(), 3 * BATCH as u64);
+    }
+
+    #[test]
+    fn what_is_held_is_bounded_and_goes_in_batches() {
+        let renewed = renewed();
         let renewed = Ended::Renewal(&renewed);
         let (mut held, mut writer) = (Held::default(), Writer::new());
         for _ in 0..HELD {
