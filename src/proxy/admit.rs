@@ -22,6 +22,7 @@ use crate::live::{Live, Snapshot};
 use crate::problem::{Kind, Problem};
 use crate::request::strip::Strip;
 use crate::request::{cors, guard, pin, route};
+use crate::traces::request::Parent;
 use crate::upstream::content::{Content, ContentFault};
 use crate::upstream::fault::content_problem;
 
@@ -46,10 +47,16 @@ pub(super) fn admit(
 ) -> Result<Result<Admitted, Response<Bytes>>, Problem> {
     let snapshot = caller.proxy.reader.take();
     let (mut head, incoming) = request.into_parts();
-    record.wanted(&snapshot, &mut head);
+    record.wanted(&snapshot);
     let vetted = vetted(caller, &snapshot, &mut head, incoming, record);
     // Whatever came of it, it is told by its path.
     record.asked(&mut head.uri);
+    let tracer = snapshot.tracer.as_ref();
+    if let Some(tracer) = tracer
+        && !matches!(vetted, Ok(Ok(_)))
+    {
+        record.traced(tracer, Parent::received(&head.headers));
+    }
     let Vetted {
         live,
         content,
@@ -59,7 +66,14 @@ pub(super) fn admit(
         Ok(vetted) => vetted,
         Err(preflight) => return Ok(Err(preflight)),
     };
-    live.strip.head(&mut head.headers);
+    let mut parent = None;
+    live.strip.head(&mut head.headers, |headers| {
+        parent = tracer.and_then(|_| Parent::received(headers));
+        parent.is_some() || tracer.is_none()
+    });
+    if let Some(tracer) = tracer {
+        record.traced(tracer, parent);
+    }
     if let Some(announced) = announced {
         head.headers.insert(TRAILER, announced);
     }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
-use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 use hyper::Request;
 use tokio::time::Instant;
@@ -16,8 +15,9 @@ use crate::live::recent::Figures;
 use crate::live::{Live, Snapshot};
 use crate::problem::{Problem, grpc};
 use crate::request::answer;
+use crate::traces::Tracer;
 use crate::traces::context::{Context, SpanId, TraceId};
-use crate::traces::request::{End, Trace};
+use crate::traces::request::{End, Parent, Trace};
 use crate::upstream::body::AnswerFault;
 use crate::upstream::fault::chain;
 
@@ -26,6 +26,7 @@ pub(super) struct Record {
     caller: Arc<Caller>,
     live: Option<Arc<Live>>,
     method: Method,
+    version: Version,
     /// Whether anybody wants to know more than how often there was what.
     told: bool,
     /// The target as the caller wrote it; `/` until it was asked for.
@@ -58,6 +59,7 @@ impl Record {
             caller,
             live: None,
             method: request.method().clone(),
+            version: request.version(),
             told: false,
             uri: Uri::default(),
             prefix_len: 0,
@@ -72,16 +74,17 @@ impl Record {
         })
     }
 
-    /// Begins what the snapshot wants to be told of the request.
-    pub(super) fn wanted(&mut self, snapshot: &Snapshot, head: &mut Parts) {
+    /// Remembers what the snapshot wants to be told of the request.
+    pub(super) fn wanted(&mut self, snapshot: &Snapshot) {
         self.logs = snapshot.access_log;
-        if let Some(tracer) = &snapshot.tracer {
-            // There is none yet, and so nothing to be dropped.
-            let begin = || tracer.begin(&mut head.headers, head.version);
-            self.trace.get_or_insert_with(begin);
-        }
         // The console may show it.
-        self.told = self.logs || snapshot.admin.is_some() || self.trace.is_some();
+        self.told = self.logs || snapshot.admin.is_some() || snapshot.tracer.is_some();
+    }
+
+    /// Begins its part of a trace, before anything is told of it.
+    pub(super) fn traced(&mut self, tracer: &Arc<Tracer>, parent: Option<Parent>) {
+        // There is none yet, and so nothing to be dropped.
+        self.trace.get_or_insert_with(|| tracer.begin(parent));
     }
 
     /// Takes what was asked for, as the caller wrote it, once it is known where it goes.
@@ -285,6 +288,7 @@ impl Record {
         trace.end(self.uri.path(), || End {
             begun: self.figures.begun,
             ended: now,
+            version: self.version,
             method: std::mem::take(&mut self.method),
             local: self.caller.local,
             connection: self.live.as_ref().map(|live| Arc::clone(&live.connection)),

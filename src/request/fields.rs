@@ -59,7 +59,8 @@ pub(super) fn remove_nominated(headers: &mut HeaderMap) {
     }
 }
 
-fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+/// The fields that `Connection` names, but for those that frame or route the message.
+pub(super) fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     if !headers.get_all(CONNECTION).iter().any(names_a_field) {
         return Vec::new();
     }
@@ -101,7 +102,7 @@ fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Removes every field that `unwanted` says, looking at each name once.
-pub(super) fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&[u8]) -> bool) {
+pub(super) fn remove_where(headers: &mut HeaderMap, mut unwanted: impl FnMut(&[u8]) -> bool) {
     const BATCH: usize = 8;
     loop {
         let mut found: [Option<HeaderName>; BATCH] = [const { None }; BATCH];

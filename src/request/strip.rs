@@ -10,7 +10,7 @@ use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub use super::fields::end_to_end;
-use super::fields::{HOP_BY_HOP, UNFIT_FOR_TRAILERS, announced, remove_nominated, remove_where};
+use super::fields::{HOP_BY_HOP, UNFIT_FOR_TRAILERS, announced, nominated, remove_where};
 use super::names::{NameSet, fold};
 use super::query;
 use crate::connection::{Connection, Cookies};
@@ -36,6 +36,9 @@ const EXPECT: &str = "expect";
 
 /// Every `X-Forwarded-*` goes, whichever they are.
 const FORWARDED_PREFIX: &[u8] = b"x-forwarded-";
+
+/// Fields that tell of a trace, as W3C Trace Context has them.
+const TRACE: [&str; 2] = ["traceparent", "tracestate"];
 
 /// Query parameters that carry a credential: RFC 6750 section 2.3, and presigned SigV4 requests.
 const CREDENTIAL_PARAMETERS: [&str; 9] = [
@@ -68,16 +71,25 @@ const AWS_PARAMETERS: [&str; 5] = [
 /// The fixed lists are shared; a connection keeps only what it adds to them.
 #[derive(Clone, Debug)]
 pub struct Strip {
-    fields: &'static NameSet,
+    fixed: &'static Fixed,
     own_fields: Option<Box<NameSet>>,
     own_parameters: Option<Box<NameSet>>,
     /// Parameters that the credential fills.
     injected: Option<Box<NameSet>>,
 }
 
-static FIELDS: LazyLock<NameSet> = LazyLock::new(|| fixed_fields().collect());
-static FIELDS_AND_COOKIES: LazyLock<NameSet> =
-    LazyLock::new(|| fixed_fields().chain(["cookie"]).collect());
+/// Fields that are the same for many connections.
+#[derive(Debug)]
+struct Fixed {
+    /// Those that go.
+    taken: NameSet,
+    /// These, and those of a trace: one look at a name tells that it is neither.
+    noticed: NameSet,
+}
+
+static FIELDS: LazyLock<Fixed> = LazyLock::new(|| Fixed::new(fixed_fields()));
+static FIELDS_AND_COOKIES: LazyLock<Fixed> =
+    LazyLock::new(|| Fixed::new(fixed_fields().chain(["cookie"])));
 static NOT_IN_TRAILERS: LazyLock<NameSet> =
     LazyLock::new(|| UNFIT_FOR_TRAILERS.into_iter().collect());
 static PARAMETERS: LazyLock<NameSet> =
@@ -94,7 +106,7 @@ fn fixed_fields() -> impl Iterator<Item = &'static str> {
 impl Strip {
     /// The fixed lists, what the connection asks for, and what its credential fills.
     pub fn new(connection: &Connection) -> Self {
-        let fields: &'static NameSet = match connection.cookies {
+        let fixed: &'static Fixed = match connection.cookies {
             Cookies::Pass => &FIELDS,
             Cookies::Strip => &FIELDS_AND_COOKIES,
         };
@@ -110,8 +122,8 @@ impl Strip {
         let own_parameters = connection.strip.query.iter().chain(&placement.params);
         let own_parameters = own_parameters.map(|name| &**name);
         Self {
-            fields,
-            own_fields: beyond(fields, own_fields.chain(aws.0.iter().copied())),
+            fixed,
+            own_fields: beyond(&fixed.taken, own_fields.chain(aws.0.iter().copied())),
             own_parameters: beyond(&PARAMETERS, own_parameters.chain(aws.1.iter().copied())),
             injected: beyond(
                 &NameSet::default(),
@@ -121,25 +133,48 @@ impl Strip {
     }
 
     /// Takes the fields out of a request's head.
-    pub fn head(&self, headers: &mut HeaderMap) {
-        remove_nominated(headers);
-        remove_where(headers, |name| self.takes(name));
+    ///
+    /// Where it has any of a trace, `keeps_trace` is asked whether they stay, and sees them before any
+    /// is gone; also then, those go that the connection wants out.
+    pub fn head(&self, headers: &mut HeaderMap, keeps_trace: impl FnOnce(&HeaderMap) -> bool) {
+        let nominated = nominated(headers);
+        let mut has_trace = false;
+        remove_where(headers, |name| {
+            if !self.fixed.noticed.contains(name) {
+                return self.takes_beyond(name);
+            }
+            let is_of_trace = TRACE.iter().any(|known| known.as_bytes() == name);
+            has_trace |= is_of_trace;
+            !is_of_trace
+        });
+        if has_trace {
+            let are_kept = keeps_trace(headers);
+            for name in TRACE {
+                if !are_kept || self.takes_beyond(name.as_bytes()) {
+                    headers.remove(name);
+                }
+            }
+        }
+        for name in nominated {
+            headers.remove(name);
+        }
     }
 
     /// Whether a field of this name is taken out of every head.
     pub fn takes(&self, name: &[u8]) -> bool {
-        self.fields.contains(name)
-            || self
-                .own_fields
-                .as_ref()
-                .is_some_and(|own| own.contains(name))
-            || is_forwarded(name)
+        self.fixed.taken.contains(name) || self.takes_beyond(name)
+    }
+
+    /// Whether that is so for this connection, or for all names alike.
+    fn takes_beyond(&self, name: &[u8]) -> bool {
+        let own = self.own_fields.as_ref();
+        own.is_some_and(|own| own.contains(name)) || is_forwarded(name)
     }
 
     /// Takes the fields out of what follows a request's content: all that would be taken out of its
     /// head, and what may stand in no trailer (RFC 9110 section 6.5.1).
     pub fn trailers(&self, trailers: &mut HeaderMap) {
-        self.head(trailers);
+        self.head(trailers, |_| true);
         remove_where(trailers, |name| NOT_IN_TRAILERS.contains(name));
     }
 
@@ -162,6 +197,15 @@ impl Strip {
                     .as_ref()
                     .is_some_and(|own| own.contains(name))
         })
+    }
+}
+
+impl Fixed {
+    fn new(names: impl Iterator<Item = &'static str>) -> Self {
+        let taken: NameSet = names.collect();
+        let mut noticed = taken.clone();
+        TRACE.iter().for_each(|name| noticed.insert(name));
+        Self { taken, noticed }
     }
 }
 
@@ -193,12 +237,13 @@ fn is_forwarded(name: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::traces::context::{TRACEPARENT, TRACESTATE};
 
     fn strip() -> Strip {
         let own = ["x-injected", "authorization"].into_iter();
         Strip {
-            fields: &FIELDS_AND_COOKIES,
-            own_fields: beyond(&FIELDS, own),
+            fixed: &FIELDS_AND_COOKIES,
+            own_fields: beyond(&FIELDS.taken, own),
             own_parameters: None,
             injected: None,
         }
@@ -209,7 +254,7 @@ mod tests {
         for (name, value) in fields {
             headers.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
         }
-        strip().head(&mut headers);
+        strip().head(&mut headers, |_| true);
         let mut left: Vec<_> = headers
             .keys()
             .map(|name| name.as_str().to_owned())
@@ -240,6 +285,42 @@ mod tests {
             ("x-forwardedness", "x"),
         ]);
         assert_eq!(left, ["accept", "x-amz-acl", "x-forwardedness"]);
+    }
+
+    #[test]
+    fn fields_of_a_trace_go_where_they_are_no_good_or_not_wanted() {
+        let left = |own: &[&str], is_good: bool, sent: &[&'static str]| {
+            let strip = Strip {
+                own_fields: beyond(&FIELDS.taken, own.iter().copied()),
+                ..strip()
+            };
+            let value = HeaderValue::from_static("x");
+            let fields = sent
+                .iter()
+                .map(|name| (HeaderName::from_static(name), value.clone()));
+            let mut headers = HeaderMap::from_iter(fields);
+            let mut seen = Vec::new();
+            strip.head(&mut headers, |headers| {
+                seen.extend(TRACE.map(|name| headers.contains_key(name)));
+                is_good
+            });
+            let left = TRACE.map(|name| headers.contains_key(name));
+            assert_eq!(
+                headers.len(),
+                1 + left.iter().filter(|is_left| **is_left).count()
+            );
+            (seen, left)
+        };
+        assert_eq!(TRACE, [TRACEPARENT, TRACESTATE]);
+        let (none, both, no_parent) = (vec![], vec![true, true], vec![false, true]);
+        let sent = ["traceparent", "accept", "te", "tracestate"];
+        assert_eq!(left(&[], true, &sent[1..3]), (none, [false; 2]));
+        assert_eq!(left(&[], true, &sent), (both.clone(), [true; 2]));
+        assert_eq!(left(&[], false, &sent), (both.clone(), [false; 2]));
+        assert_eq!(left(&[], false, &sent[1..]), (no_parent, [false; 2]));
+        let own = ["traceparent", "x-other"];
+        assert_eq!(left(&own, true, &sent), (both.clone(), [false, true]));
+        assert_eq!(left(&TRACE, true, &sent), (both, [false; 2]));
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! A request's part of a trace: [`Trace`], which notes what the exporter makes spans of.
 
 use std::fmt;
-use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -17,8 +16,15 @@ pub struct Trace {
     tracer: Arc<Tracer>,
     /// The span of the request itself.
     context: Context,
-    /// What becomes of it; none where the trace is not recorded.
-    course: Option<Course>,
+    /// What becomes of it; no calls where the trace is not recorded.
+    course: Course,
+}
+
+/// The caller's span, with what came with it.
+pub struct Parent {
+    context: Context,
+    /// `tracestate`, where the trace is recorded.
+    state: Option<Box<[u8]>>,
 }
 
 /// What is noted of a request once it is over.
@@ -35,11 +41,10 @@ pub(super) struct Noted {
 }
 
 /// What is noted of a request while it lasts, beside all else that is kept of it then.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Course {
     /// The caller's span.
     pub(super) parent: Option<SpanId>,
-    pub(super) version: Version,
     /// The first is here, as most requests take one.
     pub(super) first: Option<Call>,
     /// What most requests have nothing of: less is handed over for it.
@@ -55,7 +60,7 @@ struct Rare {
 }
 
 /// One attempt to get an answer from the upstream.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Call {
     pub(super) span: SpanId,
     pub(super) begun: Instant,
@@ -74,6 +79,8 @@ pub struct End {
     pub begun: Instant,
     /// When its answer was written, or given up.
     pub ended: Instant,
+    /// The caller's version of HTTP.
+    pub version: Version,
     /// The caller's method.
     pub method: Method,
     /// Where it arrived; none on a Unix socket.
@@ -91,29 +98,48 @@ pub struct End {
 }
 
 impl Tracer {
-    /// Begins a request's part of the caller's trace, or of a new one. What the caller says of a trace
-    /// and is no good is taken out of its fields.
-    pub fn begin(self: &Arc<Self>, headers: &mut HeaderMap, version: Version) -> Trace {
-        let caller = Context::received(headers);
-        let context = match caller {
-            Some(caller) => caller.child(),
-            None => Context::root(|trace| self.sample.takes(trace)),
+    /// Begins a request's part of the caller's trace, or of a new one.
+    pub fn begin(self: &Arc<Self>, parent: Option<Parent>) -> Trace {
+        let (context, course) = match parent {
+            Some(parent) => parent.followed(),
+            None => (
+                Context::root(|trace| self.sample.takes(trace)),
+                Course::default(),
+            ),
         };
-        let course = context.is_sampled().then(|| Course {
-            parent: caller.map(|caller| caller.span),
-            rare: (caller.and_then(|_| state(headers))).map(|state| {
-                Box::new(Rare {
-                    state: Some(state),
-                    more: Vec::new(),
-                })
-            }),
-            ..Course::new(version)
-        });
         Trace {
             tracer: Arc::clone(self),
             context,
             course,
         }
+    }
+}
+
+impl Parent {
+    /// What the caller says, if it says it well; else none of its fields is to be passed on
+    /// (W3C Trace Context section 4.3).
+    pub fn received(headers: &HeaderMap) -> Option<Self> {
+        let context = Context::received(headers)?;
+        let is_sampled = context.is_sampled();
+        Some(Self {
+            context,
+            state: is_sampled.then(|| state(headers)).flatten(),
+        })
+    }
+
+    fn followed(self) -> (Context, Course) {
+        let rare = self.state.map(|state| {
+            Box::new(Rare {
+                state: Some(state),
+                more: Vec::new(),
+            })
+        });
+        let course = Course {
+            parent: Some(self.context.span),
+            first: None,
+            rare,
+        };
+        (self.context.child(), course)
     }
 }
 
@@ -148,7 +174,8 @@ impl Trace {
     /// Begins an attempt; gives what its request says of the trace. One before it is over.
     pub fn call(&mut self, now: Instant) -> HeaderValue {
         let context = self.context.child();
-        if let Some(course) = &mut self.course {
+        if self.context.is_sampled() {
+            let course = &mut self.course;
             let call = Call {
                 span: context.span,
                 begun: now,
@@ -170,7 +197,7 @@ impl Trace {
 
     /// Notes that the attempt brought an answer.
     pub fn answered(&mut self, status: StatusCode, version: Version) {
-        if let Some(last) = self.last() {
+        if let Some(last) = self.course.last() {
             last.answer = Some((status, version));
         }
     }
@@ -178,7 +205,7 @@ impl Trace {
     /// Notes that the attempt failed, or that its answer did.
     #[cold]
     pub fn failed(&mut self, why: &'static str) {
-        if let Some(last) = self.last() {
+        if let Some(last) = self.course.last() {
             last.error = Some(why);
         }
         self.call_over();
@@ -187,22 +214,22 @@ impl Trace {
     /// Notes that the attempt is over before the request is.
     #[cold]
     pub fn call_over(&mut self) {
-        if let Some(last) = self.last() {
+        if let Some(last) = self.course.last() {
             last.ended.get_or_insert_with(Instant::now);
         }
     }
 
-    /// Hands over what was noted, with the path of the caller's target; `end` is asked for only if
-    /// anything was.
+    /// Hands over what was noted, once, with the path of the caller's target; `end` is asked for only
+    /// if anything was.
     pub fn end(&mut self, path: &str, end: impl FnOnce() -> End) {
-        let Some(course) = &mut self.course else {
+        if !self.context.is_sampled() {
             return;
-        };
+        }
         let shared = &*self.tracer.shared;
         let path = &path[..path.floor_char_boundary(LONGEST_KEPT)];
         let added = shared.handover.request(path, |path_len| Noted {
             context: self.context,
-            course: mem::replace(course, Course::new(Version::HTTP_11)),
+            course: self.course.take(),
             end: end(),
             path_len,
         });
@@ -210,13 +237,8 @@ impl Trace {
             Some(false) => {}
             // To wake the exporter is a system call: not for each request.
             Some(true) => shared.wake.notify_one(),
-            None => shared.metrics.dropped(course.spans()),
+            None => shared.metrics.dropped(self.course.spans()),
         }
-        self.course = None;
-    }
-
-    fn last(&mut self) -> Option<&mut Call> {
-        self.course.as_mut()?.last()
     }
 }
 
@@ -228,13 +250,13 @@ impl fmt::Debug for Trace {
 }
 
 impl Course {
-    /// Of a request of this version that nothing is known of yet.
-    pub(super) fn new(version: Version) -> Self {
+    /// What there is, and nothing of it is needed any more: field by field, which can be written to
+    /// its place at once.
+    fn take(&mut self) -> Self {
         Self {
-            parent: None,
-            version,
-            first: None,
-            rare: None,
+            parent: self.parent,
+            first: self.first,
+            rare: self.rare.take(),
         }
     }
 

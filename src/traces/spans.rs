@@ -129,7 +129,7 @@ fn write_server(
             text(out, "server.address", address);
             number(out, "server.port", port.into());
         }
-        protocol(out, noted.course.version);
+        protocol(out, end.version);
         if let Some(status) = end.status {
             number(out, "http.response.status_code", status.as_u16().into());
         }

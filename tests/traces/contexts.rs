@@ -31,6 +31,37 @@ async fn the_callers_trace_is_continued() {
     assert_eq!(request.head.all("tracestate"), ["a=1", "b=2"]);
 }
 
+/// Also where nothing comes of it, or the caller takes the fields to be for the next hop alone.
+#[tokio::test]
+async fn the_callers_trace_is_continued_whatever_becomes_of_the_request() {
+    let (collector, upstream) = (Collector::start().await, Upstream::start().await);
+    let tables = connection("api", &upstream.url(""), "allow = { methods = [\"GET\"] }")
+        + &collector.table("sample = 0");
+    let keybearer = Keybearer::start(&tables).await;
+    let hop = ("connection", "traceparent, tracestate");
+    for (method, path, field, status) in [
+        ("GET", "/nowhere", ("accept", "*/*"), 404),
+        ("POST", "/api/", ("accept", "*/*"), 403),
+        ("GET", "/nowhere", hop, 404),
+        ("GET", "/api/", hop, 200),
+    ] {
+        let request = keybearer.request(method, path).header(field.0, field.1);
+        let request = request.header("traceparent", &traceparent("01"));
+        let response = request.header("tracestate", "a=1").send().await;
+        assert_eq!(response.status, status, "{method} {path}");
+        let spans = collector.exactly(if status == 200 { 2 } else { 1 }).await;
+        let server = &spans[0];
+        assert_eq!((&*server.trace, &*server.parent), (TRACE, PARENT), "{path}");
+        assert_eq!(server.span.trace_state, "a=1", "{path}");
+        let line = keybearer.logged(&[path, &server.id]).await;
+        assert_eq!(logged(&line).0, TRACE);
+        collector.0.take();
+    }
+    let request = &upstream.requests()[0];
+    assert_eq!(told(request)[1], TRACE);
+    assert_eq!(request.header("tracestate"), None, "it was for us");
+}
+
 #[tokio::test]
 async fn a_state_that_is_no_text_spoils_no_message() {
     let (collector, upstream) = (Collector::start().await, Upstream::start().await);

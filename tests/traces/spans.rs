@@ -1,7 +1,9 @@
 //! The spans of a request.
 
 use super::{logged, only, told, tracing};
-use crate::harness::{Answer, Collector, Keybearer, Setup, Step, Upstream, connection, traces};
+use crate::harness::{
+    Answer, Collector, Keybearer, Process, Setup, Step, Upstream, connection, traces,
+};
 
 #[tokio::test]
 async fn a_request_is_a_server_span_with_a_client_span_in_it() {
@@ -71,6 +73,29 @@ async fn a_request_is_a_server_span_with_a_client_span_in_it() {
     assert_eq!(server.resource[0].1, "egress");
     let line = keybearer.logged(&["\"Request\"", "/api/x"]).await;
     assert_eq!(logged(&line), (server.trace.clone(), server.id.clone()));
+}
+
+#[tokio::test]
+async fn each_side_of_it_has_its_own_version_of_http() {
+    let (collector, upstream) = (Collector::start().await, Upstream::start().await);
+    let keybearer = tracing(&collector.0.url(""), &upstream).await;
+    let url = format!("http://localhost:{}/api/", keybearer.proxy().port());
+    for (option, version) in [
+        ("--http1.0", "1.0"),
+        ("--http1.1", "1.1"),
+        ("--http2-prior-knowledge", "2"),
+    ] {
+        let mut curl = std::process::Command::new("curl");
+        let args = ["-sS", "-4", "--noproxy", "*", option, &url];
+        Process::run(curl.args(args)).await;
+        let spans = collector.exactly(2).await;
+        let versions = spans
+            .iter()
+            .map(|it| it.attribute("network.protocol.version"));
+        let versions: Vec<_> = versions.collect();
+        assert_eq!(versions, [version, "1.1"], "{option}");
+        collector.0.take();
+    }
 }
 
 #[tokio::test]
