@@ -19,6 +19,7 @@ use super::Shared;
 use super::context::TraceId;
 use super::handover::{Batch, Ended};
 use super::spans::{self, Writer};
+use crate::config;
 use crate::upstream::Upstreams;
 
 /// What there is, is sent so often.
@@ -29,6 +30,9 @@ const BATCH: usize = 512;
 
 /// A message is not longer for spans that are, in bytes, but for the last of them.
 const LONGEST: usize = 1 << 20;
+
+/// So much room is left in a message for what stands before the spans, in bytes.
+const HEAD: usize = 1024;
 
 /// So many are held while the collector does not take them.
 const HELD: usize = 8192;
@@ -61,12 +65,13 @@ pub struct Exporter {
 struct Held {
     messages: VecDeque<Message>,
     spans: usize,
+    /// How long the last message was in the end, in bytes: the next one may be, too.
+    usual: usize,
 }
 
 /// The spans of one.
-#[derive(Default)]
 struct Message {
-    /// As they stand in it.
+    /// As they stand in it, behind `HEAD` bytes.
     written: Vec<u8>,
     spans: usize,
 }
@@ -84,7 +89,7 @@ impl Held {
         }
         let is_full = |last: &Message| last.spans >= BATCH || last.written.len() >= LONGEST;
         if self.messages.back().is_none_or(is_full) {
-            self.messages.push_back(Message::default());
+            self.messages.push_back(Message::new(self.usual));
         }
         if let Some(last) = self.messages.back_mut() {
             let written = writer.write(ended, &mut last.written);
@@ -97,7 +102,26 @@ impl Held {
     fn take(&mut self) -> Option<Message> {
         let first = self.messages.pop_front()?;
         self.spans -= first.spans;
+        self.usual = first.written.len();
         Some(first)
+    }
+}
+
+impl Message {
+    /// With room for so many bytes.
+    fn new(room: usize) -> Self {
+        let mut written = Vec::with_capacity(room.max(HEAD));
+        written.resize(HEAD, 0);
+        Self { written, spans: 0 }
+    }
+
+    /// The whole of it, as it is sent: spans are not moved once they are written, unless their
+    /// resource has very many attributes.
+    fn finish(mut self, settings: &config::Traces, instance: &str) -> Bytes {
+        let head = spans::head(settings, instance, self.written.len() - HEAD);
+        let start = HEAD.saturating_sub(head.len());
+        self.written.splice(start..HEAD, head);
+        Bytes::from(self.written).slice(start..)
     }
 }
 
@@ -197,9 +221,9 @@ impl Exporter {
                 return None;
             }
         };
-        let Message { written, spans } = self.held.take()?;
-        let message = spans::message(&collector.settings, &self.instance, &written);
-        let message = Bytes::from(message);
+        let message = self.held.take()?;
+        let spans = message.spans;
+        let message = message.finish(&collector.settings, &self.instance);
         let export = async move { collector.export(message, spans).await };
         let task = tokio::spawn(export);
         Some(Sending { task, spans })
@@ -264,13 +288,13 @@ async fn sent(sending: &mut Option<Sending>) -> Exported {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config;
     use crate::connection::Tls;
     use crate::connection::url::BaseUrl;
     use crate::metrics::Metrics;
     use crate::traces::Traces;
     use crate::traces::context::Context;
     use crate::traces::renewal::Renewed;
+    use crate::traces::wire::{Value, fields};
 
     fn renewed() -> Renewed {
         let now = Instant::now();
@@ -286,19 +310,23 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn at_the_end_all_is_counted_that_no_collector_can_be_had_for() {
-        let metrics = Metrics::new().unwrap();
-        let (traces, exporter) = Traces::new(&metrics, &Arc::default(), 1);
-        let nowhere = config::Traces {
+    /// No collector can be had for these.
+    fn nowhere() -> config::Traces {
+        config::Traces {
             endpoint: BaseUrl::parse("builtin:echo").unwrap(),
             headers: Vec::new(),
             sample: 1.0,
             service_name: "keybearer".into(),
             attributes: Vec::new(),
             tls: Tls::default(),
-        };
-        let tracer = traces.tracer(Some(&Arc::new(nowhere)));
+        }
+    }
+
+    #[tokio::test]
+    async fn at_the_end_all_is_counted_that_no_collector_can_be_had_for() {
+        let metrics = Metrics::new().unwrap();
+        let (traces, exporter) = Traces::new(&metrics, &Arc::default(), 1);
+        let tracer = traces.tracer(Some(&Arc::new(nowhere())));
         traces.publish(tracer);
         for _ in 0..3 * BATCH {
             assert!(exporter.shared.handover.renewal(renewed()));
@@ -306,6 +334,40 @@ mod tests {
         traces.end();
         exporter.run().await;
         assert_eq!(metrics.traces().all_dropped(), 3 * BATCH as u64);
+    }
+
+    #[test]
+    fn a_message_is_whole_however_much_stands_before_its_spans() {
+        for attributes in [0, 3, 100] {
+            let mut settings = nowhere();
+            let attribute = |n: i32| (format!("attribute.{n}").into(), "value".into());
+            settings.attributes = (0..attributes).map(attribute).collect();
+            let (mut held, mut writer) = (Held::default(), Writer::new());
+            for _ in 0..3 {
+                held.add(Ended::Renewal(&renewed()), &mut writer).unwrap();
+            }
+            let message = held.take().unwrap().finish(&settings, "instance");
+            let of = |message: &[u8]| -> Vec<_> {
+                let fields = fields(message).map(|(field, value)| match value {
+                    Value::Bytes(bytes) => (field, bytes.to_vec()),
+                    Value::Number(number) => panic!("{field}: {number}"),
+                });
+                fields.collect()
+            };
+            let names = |fields: &[(u64, Vec<u8>)]| -> Vec<_> {
+                fields.iter().map(|(field, _)| *field).collect()
+            };
+            let whole = of(&message);
+            assert_eq!(names(&whole), [1], "resource_spans");
+            let inner = of(&whole[0].1);
+            assert_eq!(
+                names(&inner),
+                [1, 3, 2],
+                "resource, schema_url, scope_spans"
+            );
+            assert_eq!(of(&inner[0].1).len(), 3 + attributes as usize);
+            assert_eq!(names(&of(&inner[2].1)), [1, 2, 2, 2], "scope, spans");
+        }
     }
 
     #[test]

@@ -63,23 +63,23 @@ impl Writer {
     }
 }
 
-/// A message with these spans, as `write` made them.
-pub(super) fn message(settings: &config::Traces, instance: &str, spans: &[u8]) -> Vec<u8> {
+/// What stands in a message before so many bytes of spans, as `write` makes them: with these behind it,
+/// the message is whole.
+pub(super) fn head(settings: &config::Traces, instance: &str, spans: usize) -> Vec<u8> {
     let mut scope = Vec::new();
     wire::nested(&mut scope, 1, |out| {
         wire::bytes(out, 1, b"keybearer");
         wire::bytes(out, 2, env!("CARGO_PKG_VERSION").as_bytes());
     });
-    let mut out = Vec::with_capacity(spans.len() + 1024);
-    wire::nested(&mut out, 1, |out| {
-        wire::nested(out, 1, |out| resource(settings, instance, out));
-        wire::nested(out, 2, |out| {
-            out.extend_from_slice(&scope);
-            out.extend_from_slice(spans);
-        });
-        wire::bytes(out, 3, SCHEMA);
-    });
-    out
+    let mut inner = Vec::new();
+    wire::nested(&mut inner, 1, |out| resource(settings, instance, out));
+    wire::bytes(&mut inner, 3, SCHEMA);
+    wire::begin(&mut inner, 2, scope.len() + spans);
+    inner.extend(scope);
+    let mut head = Vec::new();
+    wire::begin(&mut head, 1, inner.len() + spans);
+    head.extend(inner);
+    head
 }
 
 /// Which version of the conventions the names of attributes are of.
