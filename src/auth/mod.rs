@@ -43,6 +43,7 @@ use self::inject::{Merge, encode_pairs};
 use self::lease::Lease;
 use self::state::Unavailable;
 use crate::connection::auth::{Auth, Basic, Custom, Field};
+use crate::request::fields;
 use crate::traces::context::Context;
 
 /// What gives each request of a connection its credential.
@@ -166,7 +167,7 @@ impl Prepared<'_> {
     /// Writes the fields. The caller's own of these names are gone by now.
     pub fn apply(&self, headers: &mut HeaderMap) {
         for (name, value) in &self.value().fields {
-            headers.insert(name, value.clone());
+            fields::set(headers, name, value.clone());
         }
     }
 

@@ -14,6 +14,7 @@ use crate::auth::Prepared;
 use crate::connection::Connection;
 use crate::live::Live;
 use crate::problem::{Kind, Problem};
+use crate::request::fields;
 use crate::traces::context::TRACEPARENT;
 use crate::upstream::Attempt;
 use crate::upstream::content::Content;
@@ -111,7 +112,7 @@ pub(super) fn tell(slot: &mut Option<Request<Content>>, live: &Live, traceparent
     if let Some(request) = slot
         && live.tells_trace
     {
-        request.headers_mut().insert(TRACEPARENT, traceparent);
+        fields::set(request.headers_mut(), &TRACEPARENT, traceparent);
     }
 }
 

@@ -7,7 +7,7 @@
 
 pub mod answer;
 pub mod cors;
-mod fields;
+pub mod fields;
 pub mod guard;
 pub mod names;
 pub mod pin;
