@@ -50,10 +50,10 @@ pub fn end_to_end(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &He
     })
 }
 
-/// Sets a field.
+/// Sets a field whose name is not known at compile time, or not to the standard.
 ///
-/// A function of its own wherever it is called: requests run so much code that a second copy of this
-/// would have to be brought into the processor's cache for each.
+/// Never inlined: a request runs so much code that a second copy of this would have to be brought into
+/// the processor's cache for it.
 #[inline(never)]
 pub fn set(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
     headers.insert(name, value);

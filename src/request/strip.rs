@@ -135,7 +135,7 @@ impl Strip {
     /// Takes the fields out of a request's head.
     ///
     /// Where it has any of a trace, `keeps_trace` is asked whether they stay, and sees them before any
-    /// is gone; also then, those go that the connection wants out.
+    /// is gone. Whatever it says, those go that the connection wants out or `Connection` names.
     pub fn head(&self, headers: &mut HeaderMap, keeps_trace: impl FnOnce(&HeaderMap) -> bool) {
         let nominated = nominated(headers);
         let mut has_trace = false;

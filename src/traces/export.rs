@@ -65,7 +65,7 @@ pub struct Exporter {
 struct Held {
     messages: VecDeque<Message>,
     spans: usize,
-    /// How long the last message was in the end, in bytes: the next one may be, too.
+    /// How long the message was that was taken last, in bytes: the next ones may be, too.
     usual: usize,
 }
 
@@ -108,15 +108,15 @@ impl Held {
 }
 
 impl Message {
-    /// With room for so many bytes.
-    fn new(room: usize) -> Self {
-        let mut written = Vec::with_capacity(room.max(HEAD));
+    /// With room for a little more than so many bytes, as messages are not all of one length.
+    fn new(usual: usize) -> Self {
+        let mut written = Vec::with_capacity(usual.max(HEAD) / 8 * 9);
         written.resize(HEAD, 0);
         Self { written, spans: 0 }
     }
 
-    /// The whole of it, as it is sent: spans are not moved once they are written, unless their
-    /// resource has very many attributes.
+    /// The whole of it, as it is sent. No span is moved for what stands before them, unless that is
+    /// longer than `HEAD`, as it is with very many attributes.
     fn finish(mut self, settings: &config::Traces, instance: &str) -> Bytes {
         let head = spans::head(settings, instance, self.written.len() - HEAD);
         let start = HEAD.saturating_sub(head.len());
@@ -185,6 +185,8 @@ impl Exporter {
                 self.note(exported);
             }
         }
+        // Tracing may have been switched on so late that there is nobody yet to send them to.
+        self.shared.metrics.dropped(self.held.spans);
         self.quiet_until = None;
         self.report();
     }
@@ -338,11 +340,12 @@ mod tests {
 
     #[test]
     fn a_message_is_whole_however_much_stands_before_its_spans() {
-        for attributes in [0, 3, 100] {
+        let mut held = Held::default();
+        for attributes in [0, 3, 100, 3] {
             let mut settings = nowhere();
             let attribute = |n: i32| (format!("attribute.{n}").into(), "value".into());
             settings.attributes = (0..attributes).map(attribute).collect();
-            let (mut held, mut writer) = (Held::default(), Writer::new());
+            let mut writer = Writer::new();
             for _ in 0..3 {
                 held.add(Ended::Renewal(&renewed()), &mut writer).unwrap();
             }

@@ -219,8 +219,8 @@ impl Trace {
         }
     }
 
-    /// Hands over what was noted, once, with the path of the caller's target; `end` is asked for only
-    /// if anything was.
+    /// Hands over what was noted, with the path of the caller's target; `end` is asked for only if
+    /// anything was. To be called once, as a second time would hand over the same spans.
     pub fn end(&mut self, path: &str, end: impl FnOnce() -> End) {
         if !self.context.is_sampled() {
             return;
@@ -250,7 +250,7 @@ impl fmt::Debug for Trace {
 }
 
 impl Course {
-    /// What there is, and nothing of it is needed any more: field by field, which can be written to
+    /// What there is, of which the rest is of no use any more: field by field, which can be written to
     /// its place at once.
     fn take(&mut self) -> Self {
         Self {

@@ -63,9 +63,9 @@ impl Writer {
     }
 }
 
-/// What stands in a message before so many bytes of spans, as `write` makes them: with these behind it,
-/// the message is whole.
-pub(super) fn head(settings: &config::Traces, instance: &str, spans: usize) -> Vec<u8> {
+/// What stands in a message before spans of this length in bytes, as `write` makes them: with these
+/// behind it, the message is whole.
+pub(super) fn head(settings: &config::Traces, instance: &str, length: usize) -> Vec<u8> {
     let mut scope = Vec::new();
     wire::nested(&mut scope, 1, |out| {
         wire::bytes(out, 1, b"keybearer");
@@ -74,10 +74,10 @@ pub(super) fn head(settings: &config::Traces, instance: &str, spans: usize) -> V
     let mut inner = Vec::new();
     wire::nested(&mut inner, 1, |out| resource(settings, instance, out));
     wire::bytes(&mut inner, 3, SCHEMA);
-    wire::begin(&mut inner, 2, scope.len() + spans);
+    wire::begin(&mut inner, 2, scope.len() + length);
     inner.extend(scope);
     let mut head = Vec::new();
-    wire::begin(&mut head, 1, inner.len() + spans);
+    wire::begin(&mut head, 1, inner.len() + length);
     head.extend(inner);
     head
 }
