@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use tokio::sync::watch;
+use tokio::time::timeout;
+
 use super::{deliveries, endpoint, open, path, start, tables, told, webhook};
 use crate::harness::{
-    Answer, Authority, RawClient, Request, Setup, Upstream, connection, eventually, within,
+    Answer, Authority, RawClient, Request, Response, Setup, Upstream, connection, eventually,
+    within,
 };
 
 #[tokio::test]
@@ -346,6 +350,7 @@ async fn long_content_that_never_ends_takes_no_room_from_others() {
     let keybearer = start(&endpoints).await;
     let hook = path(&keybearer, "hook").await;
     let other = path(&keybearer, "other").await;
+    let (tell, finish) = watch::channel(false);
     // Three of them have all that one endpoint may have.
     let mut slow = Vec::new();
     for _ in 0..6 {
@@ -353,7 +358,7 @@ async fn long_content_that_never_ends_takes_no_room_from_others() {
         let head = format!("POST {hook} HTTP/1.1\r\nHost: x\r\nContent-Length: 26214400\r\n\r\n");
         client.send(head).await;
         client.send(vec![b'x'; 24 << 20]).await;
-        slow.push(client);
+        slow.push(tokio::spawn(trickle(client, 1 << 20, finish.clone())));
     }
     let refused = async || {
         let metrics = keybearer.metrics().await;
@@ -368,13 +373,32 @@ async fn long_content_that_never_ends_takes_no_room_from_others() {
         assert_eq!(answer.status, 202, "{answer:?}");
     }
     // Those that have room come to their end.
+    tell.send_replace(true);
     let mut accepted = 0;
-    for mut client in slow {
-        client.send(vec![b'x'; 1 << 20]).await;
-        let answer = client.try_response_to("POST").await;
+    for sender in slow {
+        let answer = sender.await.unwrap();
         accepted += usize::from(answer.is_some_and(|answer| answer.status == 202));
     }
     assert!(accepted >= 2, "{accepted}");
+}
+
+/// Sends what is left byte by byte, so often that it is not taken for a pause, until it is told to
+/// finish.
+async fn trickle(
+    mut client: RawClient,
+    left: usize,
+    mut finish: watch::Receiver<bool>,
+) -> Option<Response> {
+    let mut rest = vec![b'x'; left];
+    let second = Duration::from_secs(1);
+    while timeout(second, finish.wait_for(|&told| told))
+        .await
+        .is_err()
+    {
+        client.send(rest.pop().as_slice()).await;
+    }
+    client.send(rest).await;
+    client.try_response_to("POST").await
 }
 
 #[tokio::test]
