@@ -338,6 +338,17 @@ mod tests {
         assert_eq!(metrics.traces().all_dropped(), 3 * BATCH as u64);
     }
 
+    /// The first tracer is in force for requests a moment before its settings are for the exporter.
+    #[tokio::test]
+    async fn at_the_end_all_is_counted_that_nobody_is_known_for() {
+        let metrics = Metrics::new().unwrap();
+        let (traces, exporter) = Traces::new(&metrics, &Arc::default(), 1);
+        assert!(exporter.shared.handover.renewal(renewed()));
+        traces.end();
+        exporter.run().await;
+        assert_eq!(metrics.traces().all_dropped(), 1);
+    }
+
     #[test]
     fn a_message_is_whole_however_much_stands_before_its_spans() {
         let mut held = Held::default();
