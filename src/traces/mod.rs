@@ -5,6 +5,7 @@
 //! over; what a span looks like is known to the [`export`]er alone, a task of the control plane. What
 //! finds no room between them is dropped and counted: nothing here makes a request wait.
 
+mod ahead;
 mod attribute;
 pub mod context;
 pub mod export;

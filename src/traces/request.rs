@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use tokio::time::Instant;
 
 use super::Tracer;
+use super::ahead::Ahead;
 use super::context::{Context, SpanId, TRACESTATE};
 use crate::connection::Connection;
 
@@ -16,6 +17,8 @@ pub struct Trace {
     tracer: Arc<Tracer>,
     /// The span of the request itself.
     context: Context,
+    /// The first call's span, with what its request says of it, where these were made ahead.
+    next: Option<(SpanId, HeaderValue)>,
     /// What becomes of it; no calls where the trace is not recorded.
     course: Course,
 }
@@ -100,16 +103,21 @@ pub struct End {
 impl Tracer {
     /// Begins a request's part of the caller's trace, or of a new one.
     pub fn begin(self: &Arc<Self>, parent: Option<Parent>) -> Trace {
-        let (context, course) = match parent {
-            Some(parent) => parent.followed(),
-            None => (
-                Context::root(|trace| self.sample.takes(trace)),
-                Course::default(),
-            ),
+        let (context, next, course) = match parent {
+            Some(parent) => {
+                let (context, course) = parent.followed();
+                (context, None, course)
+            }
+            None => {
+                let ahead = Ahead::take(self.sample);
+                let next = (ahead.call, ahead.traceparent);
+                (ahead.context, Some(next), Course::default())
+            }
         };
         Trace {
             tracer: Arc::clone(self),
             context,
+            next,
             course,
         }
     }
@@ -173,11 +181,14 @@ impl Trace {
 
     /// Begins an attempt; gives what its request says of the trace. One before it is over.
     pub fn call(&mut self, now: Instant) -> HeaderValue {
-        let context = self.context.child();
+        let (span, traceparent) = self.next.take().unwrap_or_else(|| {
+            let child = self.context.child();
+            (child.span, child.traceparent())
+        });
         if self.context.is_sampled() {
             let course = &mut self.course;
             let call = Call {
-                span: context.span,
+                span,
                 begun: now,
                 ended: None,
                 answer: None,
@@ -192,7 +203,7 @@ impl Trace {
                 }
             }
         }
-        context.traceparent()
+        traceparent
     }
 
     /// Notes that the attempt brought an answer.

@@ -11,6 +11,9 @@ pub(super) struct Sample(u64);
 const ALL: u64 = 1 << 63;
 
 impl Sample {
+    /// None of them.
+    pub(super) const NONE: Self = Self(0);
+
     /// From 0, none, to 1, all.
     pub(super) fn of(ratio: f64) -> Self {
         match ratio {
