@@ -13,7 +13,8 @@ const MANY: usize = 16;
 /// A request's span that begins a trace, and the span of its first call.
 ///
 /// What a request runs is several times what the processor's first cache holds, so that all of it is
-/// brought there for each: many at a time are made by the code that is brought there once.
+/// brought there for each: many at a time are made by the code that is brought there once. A request
+/// that makes no call has its own made in vain.
 pub(super) struct Ahead {
     pub(super) context: Context,
     pub(super) call: SpanId,
@@ -44,6 +45,7 @@ impl Ahead {
         })
     }
 
+    /// Apart from what each request runs.
     #[inline(never)]
     fn make(made: &mut Vec<Self>, share: Sample) {
         made.extend((0..MANY).map(|_| {

@@ -338,7 +338,8 @@ mod tests {
         assert_eq!(metrics.traces().all_dropped(), 3 * BATCH as u64);
     }
 
-    /// The first tracer is in force for requests a moment before its settings are for the exporter.
+    /// The first tracer is in force for requests a moment before its settings are for the exporter: what
+    /// is handed over here stands in for one of them.
     #[tokio::test]
     async fn at_the_end_all_is_counted_that_nobody_is_known_for() {
         let metrics = Metrics::new().unwrap();

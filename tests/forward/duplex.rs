@@ -74,7 +74,7 @@ async fn an_early_answer_to_an_upload_that_is_never_read_is_cut() {
         Answer(vec![long_head(), Step::Fill(LONG as u64)]),
     );
     let mut client = keybearer.caller().await;
-    // Ends early: keybearer closes, and the write fails.
+    // May end early: keybearer closes, and the write fails.
     client.send(upload("/p/x", &vec![b'x'; LONG], false)).await;
     upstream.wait_for_ended(1).await;
     keybearer.logged(&["/p/x", "aborted"]).await;

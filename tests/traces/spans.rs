@@ -1,5 +1,7 @@
 //! The spans of a request.
 
+use std::collections::HashSet;
+
 use super::{logged, only, told, tracing};
 use crate::harness::{
     Answer, Collector, Keybearer, Process, Setup, Step, Upstream, connection, traces,
@@ -136,6 +138,8 @@ async fn each_attempt_is_a_span_of_its_own() {
         assert_eq!(attempt.is_error(), count < 2);
     }
     assert!(!spans[0].is_error());
+    let ids: HashSet<_> = spans.iter().map(|span| &span.id).collect();
+    assert_eq!(ids.len(), 4, "{spans:?}");
 }
 
 #[tokio::test]

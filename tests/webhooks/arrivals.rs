@@ -383,7 +383,7 @@ async fn long_content_that_never_ends_takes_no_room_from_others() {
 }
 
 /// Sends what is left byte by byte, so often that it is not taken for a pause, until it is told to
-/// finish.
+/// finish; a minute is what all of its content may take.
 async fn trickle(
     mut client: RawClient,
     left: usize,
